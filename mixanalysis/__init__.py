@@ -1,0 +1,78 @@
+"""Layerwise CKA, singular-value spectra and effective width of trained MLP-Mixers and sparse MLPs.
+
+Names are imported when they are first used, so that importing the package costs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mixanalysis._version import __version__
+
+if TYPE_CHECKING:
+    from mixanalysis import spectra, width
+    from mixanalysis.checkpoints import Checkpoint, open_checkpoint
+    from mixanalysis.datasets import Dataset, open_dataset
+    from mixanalysis.errors import MixanalysisError
+    from mixanalysis.layouts import load
+    from mixanalysis.models import MixingLayer, Network
+    from mixanalysis.report import write_report
+    from mixanalysis.similarity import Subject, cka, hsic1, linear_cka
+    from mixanalysis.spectra import spectrum
+    from mixanalysis.training import TrainingConfig, train
+
+_ROOMS = {
+    "Checkpoint": "checkpoints",
+    "Dataset": "datasets",
+    "MixanalysisError": "errors",
+    "MixingLayer": "models",
+    "Network": "models",
+    "Subject": "similarity",
+    "TrainingConfig": "training",
+    "cka": "similarity",
+    "hsic1": "similarity",
+    "linear_cka": "similarity",
+    "load": "layouts",
+    "open_checkpoint": "checkpoints",
+    "open_dataset": "datasets",
+    "spectrum": "spectra",
+    "train": "training",
+    "write_report": "report",
+}
+_MODULES = ("spectra", "width")
+
+__all__ = [
+    "Checkpoint",
+    "Dataset",
+    "MixanalysisError",
+    "MixingLayer",
+    "Network",
+    "Subject",
+    "TrainingConfig",
+    "__version__",
+    "cka",
+    "hsic1",
+    "linear_cka",
+    "load",
+    "open_checkpoint",
+    "open_dataset",
+    "spectra",
+    "spectrum",
+    "train",
+    "width",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"mixanalysis.{name}")
+    if name in _ROOMS:
+        return getattr(importlib.import_module(f"mixanalysis.{_ROOMS[name]}"), name)
+    msg = f"module 'mixanalysis' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return __all__

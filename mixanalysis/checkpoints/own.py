@@ -1,0 +1,69 @@
+"""The project's own checkpoint format: safetensors whose metadata say family, configuration and training.
+
+Masked weights are stored sparsely (`masks.pack`), so that the mask is data of the file and never inferred.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mixanalysis._version import __version__
+from mixanalysis.checkpoints.masks import pack
+from mixanalysis.files import replacing
+from mixanalysis.models import Config, to_dict
+
+FORMAT = 1
+METADATA_KEY = "mixanalysis"
+"""The one metadata key: several would be written in an order that changes from file to file."""
+
+
+def save_checkpoint(
+    path: Path, config: Config, state: Mapping[str, Tensor], training: Mapping[str, Any] | None = None
+) -> None:
+    """Write a network's state dict in our own format, in one step.
+
+    Args:
+        path: the file; an old one is replaced.
+        config: the family's configuration.
+        state: the module's `state_dict()`; a boolean `X.mask` beside `X.weight` is stored with it.
+        training: JSON-ready record of how the weights came to be.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        layer, _, part = name.rpartition(".")
+        if part == "weight" and f"{layer}.mask" in state:
+            packed = pack(tensor.detach().cpu(), state[f"{layer}.mask"].cpu())
+            tensors |= {f"{name}.{piece}": value for piece, value in packed.items()}
+        elif part != "mask":
+            tensors[name] = tensor.detach().cpu().contiguous()
+    description = {
+        "format": FORMAT,
+        "written_by": f"mixanalysis {__version__}",
+        "family": config.family,
+        "config": to_dict(config),
+        "training": dict(training or {}),
+    }
+    metadata = {METADATA_KEY: json.dumps(description, sort_keys=True, allow_nan=False)}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def description(metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    """What `save_checkpoint` wrote about a network, or None where the file isn't ours.
+
+    Raises:
+        ValueError: the file says that it is ours, but its metadata are damaged.
+    """
+    if METADATA_KEY not in metadata:
+        return None
+    found = json.loads(metadata[METADATA_KEY])
+    if not isinstance(found, dict) or not isinstance(found.get("training"), dict):
+        msg = "its metadata are not a table"
+        raise ValueError(msg)
+    return found

@@ -1,0 +1,43 @@
+"""Evaluation data in a deterministic order, with a fingerprint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mixanalysis.datasets.dataset import Dataset, Split
+from mixanalysis.datasets.digits import digits
+from mixanalysis.datasets.npz import read_npz
+from mixanalysis.errors import DataError
+
+NOISE_IMAGES = 512
+"""Images of the noise data set, unless `--limit` says less."""
+
+
+def open_dataset(
+    name: str, split: Split = "test", *, shape: tuple[int, int, int] | None = None, seed: int = 0
+) -> Dataset:
+    """Open a data set by name.
+
+    Args:
+        name: "digits" (embedded), "noise" (independent standard Gaussian pixels), or the path of a .npz file.
+        split: "train" or "test".
+        shape: (channels, height, width) of the noise images; digits and npz images keep their own.
+        seed: of the noise.
+
+    Raises:
+        DataError: there is no such data set, or the file can't be read.
+    """
+    if name == "digits":
+        return digits(split)
+    if name == "noise":
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randn(NOISE_IMAGES, *(shape or (1, 16, 16)), generator=generator)
+        return Dataset("noise", split, images, None, classes=0)
+    if name.endswith(".npz"):
+        return read_npz(Path(name), split)
+    raise DataError(f"unknown data set {name!r}; use digits, noise, or the path of a .npz file")
+
+
+__all__ = ["Dataset", "Split", "open_dataset"]

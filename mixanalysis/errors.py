@@ -1,0 +1,43 @@
+"""One family of errors; each class knows the exit code that the command line answers with.
+
+The layer that knows the context (file, layer, option) adds it once; a message says what was expected, what
+was found, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class MixanalysisError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(MixanalysisError, ValueError):
+    """The request makes no sense as written: an unknown name, a size out of range, an option that clashes."""
+
+    exit_code = 2
+
+
+class CheckpointError(MixanalysisError):
+    """A checkpoint can't be read, is not recognised, or doesn't hold what its layout promises."""
+
+    exit_code = 3
+
+
+class DataError(MixanalysisError):
+    """A data set can't be read or doesn't fit the network."""
+
+    exit_code = 3
+
+
+class NothingToAnalyseError(MixanalysisError):
+    """The input is fine, but nothing of it is left to analyse (for example, `--layers` matches none)."""
+
+    exit_code = 4
+
+
+class CheckFailedError(MixanalysisError):
+    """A verification that the user asked for did not hold."""
+
+    exit_code = 5

@@ -1,0 +1,73 @@
+"""From named tensors to a network: one module per layout, told apart by names and shapes alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixanalysis.checkpoints import Checkpoint, open_checkpoint
+from mixanalysis.errors import CheckpointError, UsageError
+from mixanalysis.layouts import own, timm_mixer
+from mixanalysis.models import Network
+
+LAYOUTS = {module.NAME: module for module in (own, timm_mixer)}
+"""Every layout by its name; a layout is a module with NAME, SOUGHT, recognise and network."""
+
+
+def load(path: str | Path, layout: str | None = None) -> Network:
+    """Load a trained network.
+
+    Args:
+        path: a checkpoint file.
+        layout: name of its layout in `LAYOUTS`; recognised from names and shapes by default.
+
+    Raises:
+        CheckpointError: the file can't be read, no layout or more than one fits, or tensors are missing,
+            misshaped or not finite.
+        UsageError: there is no layout of that name.
+    """
+    return from_checkpoint(open_checkpoint(path), layout)
+
+
+def from_checkpoint(checkpoint: Checkpoint, layout: str | None = None) -> Network:
+    """`load` for a checkpoint that is already open."""
+    if layout is not None:
+        if layout not in LAYOUTS:
+            raise UsageError(f"unknown layout {layout!r}; known are {', '.join(LAYOUTS)}")
+        return LAYOUTS[layout].network(checkpoint)
+    found = [module for module in LAYOUTS.values() if module.recognise(checkpoint)]
+    if len(found) == 1:
+        return found[0].network(checkpoint)
+    if found:
+        names = ", ".join(module.NAME for module in found)
+        raise CheckpointError(f"{checkpoint.path}: fits several layouts ({names}); name one with --layout")
+    sought = "; ".join(f"{module.NAME}: {module.SOUGHT}" for module in LAYOUTS.values())
+    some = ", ".join(checkpoint.names[:3])
+    message = (
+        f"{checkpoint.path}: no known layout has these tensors ({some}{', ...' if len(checkpoint.names) > 3 else ''}); "
+        f"looked for {sought}"
+    )
+    raise CheckpointError(message)
+
+
+def load_all(paths: Sequence[str | Path], layout: str | None = None) -> list[Network]:
+    """Load several networks and give each a label of its own.
+
+    A label is the file's name without its ending; where several files share it, their folders' names come before,
+    and a file that is given twice is numbered.
+    """
+    networks = [load(path, layout) for path in paths]
+    labels = [network.label for network in networks]
+    shared = {name for name in labels if labels.count(name) > 1}
+    parents = [network.provenance.path.resolve().parent.name for network in networks]
+    labels = [
+        f"{parent}/{name}" if name in shared else name for name, parent in zip(labels, parents, strict=True)
+    ]
+    seen: dict[str, int] = {}
+    unique = []
+    for network, name in zip(networks, labels, strict=True):
+        seen[name] = seen.get(name, 0) + 1
+        own = name if seen[name] == 1 else f"{name} ({seen[name]})"
+        unique.append(dataclasses.replace(network, label=own))
+    return unique

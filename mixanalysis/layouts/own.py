@@ -1,0 +1,59 @@
+"""Our own format: the metadata say what the tensors are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mixanalysis.checkpoints import Checkpoint
+from mixanalysis.checkpoints.own import FORMAT, METADATA_KEY, description
+from mixanalysis.errors import CheckpointError
+from mixanalysis.layouts.assemble import assemble, skeleton
+from mixanalysis.models import FAMILIES, Config, Network, from_dict
+
+NAME = "mixanalysis"
+SOUGHT = f"safetensors metadata `{METADATA_KEY}`, as `mixanalysis train` writes it"
+
+
+def recognise(checkpoint: Checkpoint) -> bool:
+    """Whether the file says that it is ours."""
+    return METADATA_KEY in checkpoint.metadata
+
+
+def network(checkpoint: Checkpoint) -> Network:
+    """The network.
+
+    Raises:
+        CheckpointError: the file isn't ours, the format is a later one, the metadata are damaged, or the tensors
+            don't fit them.
+    """
+    path = checkpoint.path
+    try:
+        found = description(checkpoint.metadata)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: damaged metadata: {error}") from None
+    if found is None:
+        raise CheckpointError(f"{path}: isn't in our own format: it lacks {SOUGHT}")
+    if found.get("format") != FORMAT:
+        version = found.get("format")
+        raise CheckpointError(f"{path}: has version {version} of the format, not {FORMAT}; update mixanalysis")
+    config = _config(checkpoint, found)
+    extra = sorted(set(checkpoint.names) - set(skeleton(config).state_dict()))
+    if extra:
+        message = f"{path}: holds tensors that its {config.family} doesn't have: {', '.join(extra[:3])}"
+        raise CheckpointError(message + (f", and {len(extra) - 3} more" if len(extra) > 3 else ""))
+    return assemble(checkpoint, config, checkpoint, layout=NAME, unused=(), training=found["training"])
+
+
+def _config(checkpoint: Checkpoint, found: dict[str, Any]) -> Config:
+    family = found.get("family")
+    if family not in FAMILIES:
+        message = f"{checkpoint.path}: unknown family {family!r}; known are {', '.join(FAMILIES)}"
+        raise CheckpointError(message)
+    try:
+        config: Config = from_dict(FAMILIES[family].config, found.get("config"))
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from None
+    if getattr(config, "depth", 0) > len(checkpoint.names):
+        message = f"{checkpoint.path}: its config has more blocks than the file has tensors"
+        raise CheckpointError(message)
+    return config

@@ -1,0 +1,112 @@
+"""Shared and masked weights as effective layers on vec(features), straight from a checkpoint's tensors."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mixanalysis.models.blocks import Axis, mask_scale
+from mixanalysis.models.network import MixingLayer, Role, Stage, Weights
+from mixanalysis.operators import Dense, Lift, Masked, Operator, Permuted
+
+
+def shared_layer(
+    weights: Weights, name: str, *, block: int, axis: Axis, copies: int, permuted: bool, skip: bool = False
+) -> MixingLayer:
+    """A `SharedLinear` as its effective layer.
+
+    With W of shape out x in: token mixing is I_copies kron W, channel mixing W kron I_copies, and between
+    permutations J2 (I_copies kron W) J1 in either case (HK table of section 2, Def. 5.1).
+
+    Args:
+        weights: the tensors.
+        name: the layer's path; `name.weight`, `name.bias`, `name.perm_in` and `name.perm_out` are its tensors.
+        block: index of its mixing block.
+        axis: what it mixes.
+        copies: length of the other axis.
+        permuted: whether it stands between permutations.
+        skip: whether it is the resizing skip of its block.
+    """
+    out, into = weights.shape(f"{name}.weight")
+    return MixingLayer(
+        name=name,
+        block=block,
+        role="skip" if skip else axis,
+        stage=_stage(name),
+        shape=(out * copies, into * copies),
+        connections=out * into * copies,
+        declared_variance=1.0 / into,
+        build=partial(_shared_operator, weights, name, axis, copies, permuted),
+        build_bias=partial(_shared_bias, weights, name, axis, copies, permuted),
+    )
+
+
+def _shared_operator(weights: Weights, name: str, axis: Axis, copies: int, permuted: bool) -> Operator:
+    factor = Dense(weights.tensor(f"{name}.weight"))
+    if not permuted:
+        return Lift(factor, copies, "left" if axis == "token" else "right")
+    out, into = factor.shape
+    columns = row_to_vec(into, copies, axis)[weights.tensor(f"{name}.perm_in")]
+    return Permuted(Lift(factor, copies, "left"), _output_order(weights, name, out, copies, axis), columns)
+
+
+def _shared_bias(weights: Weights, name: str, axis: Axis, copies: int, permuted: bool) -> Tensor | None:
+    if f"{name}.bias" not in weights:
+        return None
+    bias = weights.tensor(f"{name}.bias")
+    if not permuted:
+        return bias.repeat(copies) if axis == "token" else bias.repeat_interleave(copies)
+    return bias.repeat(copies)[_output_order(weights, name, len(bias), copies, axis)]
+
+
+def _output_order(weights: Weights, name: str, size: int, copies: int, axis: Axis) -> Tensor:
+    return weights.tensor(f"{name}.perm_out")[vec_to_row(size, copies, axis)]
+
+
+def vec_to_row(size: int, copies: int, axis: Axis) -> Tensor:
+    """Where each entry of vec(X) stands in the row-major flattened X; X has `size` along the axis."""
+    tokens, channels = (size, copies) if axis == "token" else (copies, size)
+    return torch.arange(tokens * channels).view(tokens, channels).T.reshape(-1)
+
+
+def row_to_vec(size: int, copies: int, axis: Axis) -> Tensor:
+    """Where each entry of the row-major flattened X stands in vec(X)."""
+    tokens, channels = (size, copies) if axis == "token" else (copies, size)
+    return torch.arange(tokens * channels).view(channels, tokens).T.reshape(-1)
+
+
+def masked_layer(
+    weights: Weights, name: str, *, block: int, density: float, root_scaling: bool, role: Role = "dense"
+) -> MixingLayer:
+    """A `MaskedLinear` as its effective layer scale * (M * A); a dense one where there is no mask."""
+    rows, columns = weights.shape(f"{name}.weight")
+    scale = mask_scale(density, root_scaling=root_scaling)
+    return MixingLayer(
+        name=name,
+        block=block,
+        role=role,
+        stage=_stage(name),
+        shape=(rows, columns),
+        connections=weights.connections(f"{name}.weight"),
+        declared_variance=1.0 / columns,
+        build=partial(_masked_operator, weights, f"{name}.weight", scale),
+        build_bias=partial(_plain_bias, weights, f"{name}.bias"),
+    )
+
+
+def _masked_operator(weights: Weights, name: str, scale: float) -> Operator:
+    support = weights.support(name)
+    if support is None:
+        return Dense(weights.tensor(name) * scale)
+    rows, columns = weights.shape(name)
+    return Masked(support.rows, support.columns, support.values * scale, (rows, columns))
+
+
+def _plain_bias(weights: Weights, name: str) -> Tensor | None:
+    return weights.tensor(name) if name in weights else None
+
+
+def _stage(name: str) -> Stage:
+    return "out" if name.endswith("fc2") else "in"

@@ -1,0 +1,6 @@
+"""Tables to figures, pages and folders."""
+
+from mixanalysis.report.folder import Request, opened
+from mixanalysis.report.writer import write_report
+
+__all__ = ["Request", "opened", "write_report"]

@@ -1,0 +1,281 @@
+"""The figures: each draws one table onto a figure, and its labels come from the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from mixanalysis import width as effective_width
+from mixanalysis.report.style import colour, marker
+from mixanalysis.results import INTERVAL
+from mixanalysis.spectra import marchenko_pastur
+
+READABLE_CELLS = 14
+"""Heat maps with at most this many rows and columns show their values."""
+
+SIGNIFICANT = 0.01
+
+
+def cka_heatmap(fig: FigureBase, cells: pd.DataFrame) -> None:
+    """Layers by layers of one pair of networks; `cells` are the pair's rows of `results.CKA_CELLS`."""
+    ax = fig.subplots()
+    values = cells.pivot_table("value", "index_a", "index_b", dropna=False)
+    readable = max(values.shape) <= READABLE_CELLS
+    sns.heatmap(
+        values,
+        ax=ax,
+        vmin=0.0,
+        vmax=1.0,
+        cmap="viridis",
+        square=True,
+        annot=readable,
+        fmt=".2f",
+        annot_kws={"size": 6},
+        xticklabels=_thinned(_labels(cells, "b")),
+        yticklabels=_thinned(_labels(cells, "a")),
+        rasterized=not readable,
+        cbar_kws={"label": "CKA", "shrink": 0.8},
+    )
+    ax.invert_yaxis()
+    ax.tick_params(length=0)
+    ax.set_xticklabels(ax.get_xticklabels(), rotation=90)
+    ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
+    first = cells.iloc[0]
+    ax.set_xlabel(f"block of {first['network_b']}")
+    ax.set_ylabel(f"block of {first['network_a']}")
+    ax.set_title(f"{first['network_a']} against {first['network_b']}\n{first['features']}", fontsize=7)
+
+
+def cka_means(fig: FigureBase, diagonal: pd.DataFrame) -> None:
+    """Mean of the diagonal of every pair that has one, with its interval, largest on top."""
+    ax = fig.subplots()
+    known = diagonal[diagonal["mean"].notna()].sort_values("mean", ascending=True, kind="stable")
+    for height, row in enumerate(known.itertuples()):
+        kind = {"other seed": 2, "untrained": 1}.get(str(row.relation), 0)
+        bounds = np.nan_to_num([row.mean - row.low, row.high - row.mean])
+        ax.errorbar(
+            row.mean, height, xerr=bounds[:, None], fmt=marker(kind), color=colour(kind), capsize=2, elinewidth=1
+        )
+    names = [
+        f"{row.network_a} – {row.network_b}" + (f" ({row.relation})" if row.relation else "")
+        for row in known.itertuples()
+    ]
+    ax.set_yticks(range(len(known)), names)
+    ax.set_ylim(-0.6, len(known) - 0.4)
+    lowest = float(np.nan_to_num(known["low"].fillna(known["mean"]).min()))
+    ax.set_xlim(min(0.0, lowest), 1.0)
+    ax.grid(axis="x", linewidth=0.4, alpha=0.5)
+    ax.set_xlabel(f"mean CKA of blocks at the same position\n({INTERVAL})")
+
+
+def cka_profile(fig: FigureBase, cells: pd.DataFrame, reference: str) -> None:
+    """CKA of each block of the reference network with the block at the same position of every other network."""
+    ax = fig.subplots()
+    pairs = cells[(cells["network_a"] == reference) & (cells["index_a"] == cells["index_b"])]
+    for index, (name, rows) in enumerate(pairs.groupby("network_b", sort=False)):
+        rows = rows.sort_values("index_a")
+        spread = np.nan_to_num([rows["value"] - rows["low"], rows["high"] - rows["value"]])
+        offset = (index - (pairs["network_b"].nunique() - 1) / 2) * 0.06
+        ax.errorbar(
+            rows["index_a"] + offset,
+            rows["value"],
+            yerr=spread,
+            fmt=f"{marker(index)}-",
+            color=colour(index),
+            capsize=1.5,
+            elinewidth=0.8,
+            label=str(name),
+        )
+    ticks = pairs.drop_duplicates("index_a").sort_values("index_a")
+    ax.set_xticks(ticks["index_a"], _thinned(list(ticks["layer_a"])), rotation=90 if len(ticks) > 8 else 0)
+    ax.set_ylim(min(0.0, float(np.nan_to_num(pairs["low"].min()))), 1.03)
+    ax.set_xlabel(f"block of {reference}")
+    ax.set_ylabel("CKA at the same position")
+    ax.grid(axis="y", linewidth=0.4, alpha=0.5)
+    ax.legend(title=f"{reference} against", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def spectrum_histograms(fig: FigureBase, summary: pd.DataFrame, values: pd.DataFrame) -> None:
+    """Small multiples, a panel per layer: singular values, the null's density, its edge and the largest value.
+
+    Args:
+        fig: where to draw.
+        summary: rows of `results.SPECTRUM`.
+        values: rows of `results.SINGULAR_VALUES` of the same layers.
+    """
+    columns = min(4, len(summary))
+    rows = -(-len(summary) // columns)
+    grid = np.atleast_1d(fig.subplots(rows, columns, squeeze=False)).ravel()
+    for ax, (_, layer) in zip(grid, summary.iterrows(), strict=False):
+        own = values[(values["network"] == layer["network"]) & (values["layer"] == layer["layer"])]
+        _histogram(ax, layer, own)
+    for ax in grid[len(summary) :]:
+        ax.set_axis_off()
+    for index, ax in enumerate(grid[: len(summary)]):
+        if index % columns == 0:
+            ax.set_ylabel("density")
+        if index + columns >= len(summary):
+            ax.set_xlabel("singular value")
+    handles, labels = grid[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=4)
+
+
+def _histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame) -> None:
+    singular = own["singular_value"].to_numpy()
+    top = max(float(layer["s_max"]), float(np.nan_to_num(layer["null_edge"]))) * 1.05 or 1.0
+    bins = int(np.clip(2 * np.sqrt(len(singular)), 8, 60))
+    ax.hist(
+        singular,
+        bins=np.linspace(0.0, top, bins + 1),
+        weights=own["multiplicity"],
+        density=True,
+        color="#BBBBBB",
+        label="singular values",
+    )
+    if layer["variance"] > 0:
+        s = np.linspace(0.0, top, 400)
+        law = marchenko_pastur.density(s, layer["factor_rows"], layer["factor_columns"], layer["variance"])
+        ax.plot(s, law, color=colour(0), label="Marchenko-Pastur")
+        ax.axvline(layer["null_edge"], color=colour(1), linestyle="--", label="edge of the null")
+    ax.plot(
+        [layer["s_max"]], [0], marker="v", color="black", clip_on=False, linestyle="none", label="largest value"
+    )
+    p = layer["p_value"]
+    ax.set_title(f"{short_layer(layer['layer'])}\n{p_text(p)}", fontsize=7)
+    ax.set_xlim(0.0, top)
+    ax.yaxis.set_major_locator(MaxNLocator(3))
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def spectrum_edges(fig: FigureBase, summary: pd.DataFrame) -> None:
+    """Largest singular value over its null's edge, layer by layer, for every network."""
+    ax = fig.subplots()
+    known = summary[summary["null_edge"].notna()]
+    for index, (name, rows) in enumerate(known.groupby("network", sort=False)):
+        ratio = (rows["s_max"] / rows["null_edge"]).to_numpy()
+        position = np.arange(1, len(rows) + 1)
+        ax.plot(position, ratio, color=colour(index), linewidth=0.7)
+        beyond = (rows["p_value"] < SIGNIFICANT).to_numpy()
+        ax.plot(position[beyond], ratio[beyond], marker(index), color=colour(index), label=str(name))
+        ax.plot(
+            position[~beyond],
+            ratio[~beyond],
+            marker(index),
+            color=colour(index),
+            markerfacecolor="white",
+            label=None if beyond.any() else str(name),
+        )
+    ax.axhline(1.0, color="black", linestyle="--", linewidth=0.8)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("layer, in forward order")
+    ax.set_ylabel("largest singular value / edge of the null")
+    ax.legend(
+        title=f"filled: Tracy-Widom p < {SIGNIFICANT}", loc="upper left", bbox_to_anchor=(1.0, 1.0)
+    )
+
+
+def width_lines(
+    fig: FigureBase, points: pd.DataFrame, omega: Sequence[float] = (), expansion: float = 1.0
+) -> None:
+    """p(m) at fixed Omega: a line for each Omega, networks as points on the line of their own.
+
+    Args:
+        fig: where to draw.
+        points: rows of `results.WIDTH_POINTS`; may be empty.
+        omega: further lines.
+        expansion: gamma of these.
+    """
+    ax = fig.subplots()
+    wanted = [(float(value), expansion) for value in omega]
+    own = [(float(row.omega), float(row.expansion)) for row in points.itertuples()]
+    lines = _distinct([*wanted, *own])
+    for index, (connections, gamma) in enumerate(lines):
+        table = effective_width.line(connections, gamma)
+        shade = colour(index)
+        ax.plot(
+            table["width"],
+            table["density"],
+            color=shade,
+            linewidth=0.9,
+            label=f"Ω = {connections:.3g}, γ = {gamma:.3g}",
+        )
+        mixer = table[table["mixer"]]
+        ax.plot(mixer["width"], mixer["density"], color=shade, linewidth=2.6, alpha=0.35)
+        best = effective_width.optimum(connections, gamma)
+        ax.plot([best.m], [best.p], marker="|", color=shade, markersize=11, linestyle="none")
+    for index, row in enumerate(points.itertuples()):
+        ax.plot(
+            [row.width],
+            [row.density],
+            marker(index),
+            color=colour(index),
+            markersize=6,
+            markeredgecolor="white",
+            label=f"{row.network} (m = {row.width}, p = {row.density:.3g})",
+        )
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(numticks=12))
+        axis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel("effective width m")
+    ax.set_ylabel("density p")
+    ax.grid(which="major", linewidth=0.4, alpha=0.5)
+    ax.legend(
+        title="thick: a Mixer exists; bar: the widest one", loc="upper left", bbox_to_anchor=(1.0, 1.0)
+    )
+
+
+def channel_lines(fig: FigureBase, table: pd.DataFrame) -> None:
+    """m(C) and p(C) of Mixers at fixed Omega (HK Fig. 3); `table` holds rows of `results.WIDTH_CHANNELS`."""
+    left, right = fig.subplots(1, 2)
+    for index, (key, rows) in enumerate(table.groupby(["omega", "expansion_token", "expansion_channel"])):
+        connections, gamma_s, gamma_c = key
+        gamma = f"{gamma_s:.3g}" if gamma_s == gamma_c else f"({gamma_s:.3g}, {gamma_c:.3g})"
+        name = f"Ω = {connections:.3g}, γ = {gamma}"
+        for ax, column in ((left, "width"), (right, "density")):
+            ax.plot(rows["channels"], rows[column], color=colour(index), label=name)
+    for ax, label in ((left, "effective width m"), (right, "density p")):
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel("channels C")
+        ax.set_ylabel(label)
+        ax.grid(which="major", linewidth=0.4, alpha=0.5)
+    left.legend(loc="lower center")
+
+
+def p_text(p: float) -> str:
+    """A p-value in few characters."""
+    if np.isnan(p):
+        return "no null"
+    return "p < 1e-12" if p < 1e-12 else f"p = {p:.2g}"
+
+
+def short_layer(name: str) -> str:
+    """A layer's path without the parts that every layer has."""
+    return name.removeprefix("blocks.").replace(".mlp.", ".")
+
+
+def _labels(cells: pd.DataFrame, side: str) -> list[str]:
+    rows = cells.drop_duplicates(f"index_{side}").sort_values(f"index_{side}")
+    return [str(name) for name in rows[f"layer_{side}"]]
+
+
+def _thinned(labels: Sequence[str], most: int = 24) -> list[str]:
+    step = -(-len(labels) // most)
+    return [label if index % step == 0 else "" for index, label in enumerate(labels)]
+
+
+def _distinct(lines: Sequence[tuple[float, float]], tolerance: float = 0.02) -> list[tuple[float, float]]:
+    """Lines without those that another hides: Omega and gamma within a few per cent."""
+    kept: list[tuple[float, float]] = []
+    for line in lines:
+        if not any(np.allclose(line, other, rtol=tolerance) for other in kept):
+            kept.append(line)
+    return kept

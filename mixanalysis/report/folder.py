@@ -1,0 +1,185 @@
+"""An output folder: files are made in a temporary one and moved into place together, with a manifest."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mixanalysis._version import __version__
+from mixanalysis.datasets import Dataset
+from mixanalysis.errors import UsageError
+from mixanalysis.files import sha256, write_text
+from mixanalysis.models import Network
+from mixanalysis.report.style import FigureFormat, save_figure
+from mixanalysis.results import to_json
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+LIBRARIES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "safetensors")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, for the manifest.
+
+    Attributes:
+        command: name of the command or function.
+        argv: the command line, empty from Python.
+        parameters: resolved parameters, JSON-ready.
+        sources: where each parameter's value came from, such as "default" or "command line".
+    """
+
+    command: str
+    argv: Sequence[str] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+class OutputFolder:
+    """Collects tables, figures and pages; `opened` moves them into place.
+
+    Args:
+        folder: a temporary folder.
+        kind: file format of the figures.
+    """
+
+    def __init__(self, folder: Path, kind: FigureFormat) -> None:
+        self.folder, self.kind = folder, kind
+        self.outputs: list[str] = []
+
+    def table(self, name: str, frame: pd.DataFrame) -> None:
+        """Write tables/name.csv; numbers round-trip exactly, undefined values are empty."""
+        path = self.path(f"tables/{name}.csv")
+        frame.to_csv(path, index=False, lineterminator="\n")
+
+    def figure(self, name: str, figure: Figure) -> None:
+        """Write figures/name in the folder's format."""
+        save_figure(figure, self.path(f"figures/{name}.{self.kind}"), self.kind)
+
+    def path(self, name: str) -> Path:
+        """Register a file and say where to write it."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.outputs.append(name)
+        return path
+
+
+@contextlib.contextmanager
+def opened(
+    out: Path,
+    request: Request,
+    *,
+    networks: Iterable[Network] = (),
+    dataset: Dataset | None = None,
+    kind: FigureFormat = "png",
+    force: bool = False,
+) -> Iterator[OutputFolder]:
+    """A temporary folder whose files replace those of an earlier run in `out` once all are written.
+
+    Args:
+        out: the folder; made if missing.
+        request: what was asked for.
+        networks: the checkpoints that were read.
+        dataset: the data that were used.
+        kind: file format of the figures.
+        force: also write into a folder that holds files of others; they stay unless the names are equal.
+
+    Raises:
+        UsageError: `out` is a file, or holds files of others and `force` is not given.
+    """
+    previous = _previous(out, force=force)
+    started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+    try:
+        folder = OutputFolder(temporary, kind)
+        yield folder
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "status": "ok",
+            "mixanalysis": __version__,
+            "command": request.command,
+            "argv": list(request.argv),
+            "parameters": dict(request.parameters),
+            "parameter_sources": dict(request.sources),
+            "inputs": inputs(networks),
+            "data": None if dataset is None else data_record(dataset),
+            "versions": versions(),
+            "device": "cpu",
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - clock, 3),
+            "outputs": {name: sha256(temporary / name) for name in sorted(folder.outputs)},
+        }
+        write_text(temporary / MANIFEST, to_json(manifest) + "\n")
+        _move(temporary, out, folder.outputs, previous)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def inputs(networks: Iterable[Network]) -> list[dict[str, str]]:
+    """Label, file, content and layout of each network's checkpoint."""
+    return [
+        {
+            "label": network.label,
+            "path": str(network.provenance.path),
+            "sha256": sha256(network.provenance.path),
+            "format": network.provenance.format,
+            "layout": network.provenance.layout,
+        }
+        for network in networks
+    ]
+
+
+def data_record(dataset: Dataset) -> dict[str, Any]:
+    """Name, split, size and fingerprint of the data."""
+    return {
+        "name": dataset.name,
+        "split": dataset.split,
+        "images": len(dataset),
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that compute and draw."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+def _previous(out: Path, *, force: bool) -> list[str]:
+    """Files that an earlier run wrote to `out`."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; choose another --output")
+    if not out.exists() or not any(out.iterdir()):
+        return []
+    try:
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        return [*map(str, manifest["outputs"]), MANIFEST]
+    except (OSError, ValueError, KeyError, TypeError):
+        if force:
+            return []
+    raise UsageError(f"{out}: holds files, but no manifest of an earlier run; choose another --output, or --force")
+
+
+def _move(temporary: Path, out: Path, outputs: Sequence[str], previous: Sequence[str]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name in set(previous) - set(outputs):
+        stale = (out / name).resolve()
+        if stale.is_relative_to(out.resolve()):
+            stale.unlink(missing_ok=True)
+    for name in [*outputs, MANIFEST]:
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (temporary / name).replace(target)

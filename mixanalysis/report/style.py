@@ -1,0 +1,81 @@
+"""One style sheet: colours that colour-blind readers can tell apart, sizes that fit a column, fixed metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.figure import Figure, FigureBase
+
+FigureFormat = Literal["png", "svg", "pdf"]
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+"""Okabe and Ito's colours, in an order that keeps neighbours apart."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+COLUMN = 3.4
+"""Width of a journal's column in inches."""
+
+DPI = 200
+
+_STYLE = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8.0,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "legend.fontsize": 7.0,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.0,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mixanalysis",
+    "figure.dpi": 100,
+    "savefig.dpi": DPI,
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw with the project's style, whatever the user's own settings are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        yield
+
+
+def colour(index: int) -> str:
+    """Colour of the index-th network."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def marker(index: int) -> str:
+    """Marker of the index-th network."""
+    return MARKERS[index % len(MARKERS)]
+
+
+def figure(draw: Callable[..., None], size: Sequence[float], *arguments: Any) -> Figure:
+    """A figure of its own, `size` in inches, drawn by draw(figure, *arguments)."""
+    with styled():
+        result = Figure(figsize=(size[0], size[1]), layout="constrained")
+        draw(result, *arguments)
+    return result
+
+
+def save_figure(fig: FigureBase, path: Path, kind: FigureFormat) -> None:
+    """Save a figure without a date or a program's version in it, so that equal figures are equal files."""
+    metadata = {
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    }[kind]
+    with styled():
+        fig.savefig(path, format=kind, metadata=metadata)  # type: ignore[attr-defined]

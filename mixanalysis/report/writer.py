@@ -1,0 +1,318 @@
+"""The report: every analysis of some networks as tables, figures and a PDF."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mixanalysis.datasets import Dataset, open_dataset
+from mixanalysis.errors import UsageError
+from mixanalysis.features import Position, accuracy
+from mixanalysis.layouts import load_all
+from mixanalysis.models import Network
+from mixanalysis.report import figures
+from mixanalysis.report.folder import Request, data_record, inputs, opened, versions
+from mixanalysis.report.pages import Page, write_pdf
+from mixanalysis.report.style import FigureFormat, figure
+from mixanalysis.results import LAYERS, NETWORKS
+from mixanalysis.similarity import CKAResult, cka
+from mixanalysis.similarity.layerwise import BATCH_SIZE
+from mixanalysis.spectra import SpectrumResult, spectrum
+from mixanalysis.width import channel_line, points
+
+Stage = Callable[[str], Callable[[int, int], None] | None]
+"""Asked for a progress callback when a stage of that name begins."""
+
+PANELS = 12
+"""Histograms on one page."""
+
+
+def write_report(
+    networks: Sequence[Network | str | Path],
+    data: str | Dataset = "digits",
+    out: str | Path = "reports/report",
+    *,
+    position: Position = "before-skip",
+    batch_size: int = BATCH_SIZE,
+    limit: int | None = None,
+    kind: FigureFormat = "png",
+    force: bool = False,
+    request: Request | None = None,
+    stage: Stage = lambda _name: None,
+) -> Path:
+    """Analyse networks and write report.pdf, figures/, tables/ and manifest.json.
+
+    The same checkpoints and data give the same bytes, times in the manifest aside.
+
+    Args:
+        networks: networks, or paths of checkpoints; the first is the one that the profile compares with.
+        data: a data set or its name.
+        out: the folder; files of an earlier run in it are replaced.
+        position: block outputs before the skip is added or after it.
+        batch_size: images per batch of the mini-batch CKA.
+        limit: use only the first images.
+        kind: file format of the figures.
+        force: also write into a folder that holds other files.
+        request: what was asked for, for the manifest.
+        stage: asked for a progress callback at each stage.
+
+    Returns:
+        The path of report.pdf.
+
+    Raises:
+        UsageError: no network, or an output folder with files of others.
+        CheckpointError: a checkpoint can't be used.
+        DataError: the data can't be used.
+    """
+    if not networks:
+        raise UsageError("a report needs at least one checkpoint")
+    loaded = _loaded(networks)
+    out = Path(out)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, shape=loaded[0].config.input_shape)
+    dataset = dataset.first(limit)
+    request = request or Request("write_report", parameters={"position": position, "batch_size": batch_size})
+    with opened(out, request, networks=loaded, dataset=dataset, kind=kind, force=force) as folder:
+        summary = network_table(loaded, dataset)
+        similarity = cka(
+            *loaded, data=dataset, position=position, batch_size=batch_size, progress=stage("CKA")
+        )
+        spectra = spectrum(*loaded, progress=stage("spectra"))
+        width = points(loaded)
+        for name, frame in (
+            ("networks", summary),
+            ("layers", layer_table(loaded)),
+            ("cka", similarity.cells),
+            ("cka_diagonal", similarity.diagonal),
+            ("spectrum", spectra.summary),
+            ("singular_values", spectra.values),
+            ("width_points", width),
+        ):
+            folder.table(name, frame)
+        drawings = list(_drawings(loaded, similarity, spectra, width))
+        advance = stage("figures")
+        for index, (name, size, draw, arguments, _) in enumerate(drawings):
+            folder.figure(name, figure(draw, size, *arguments))
+            if advance is not None:
+                advance(index + 1, len(drawings) + 1)
+        pages = _pages(loaded, dataset, summary, similarity, spectra, drawings)
+        write_pdf(folder.path("report.pdf"), pages)
+        if advance is not None:
+            advance(len(drawings) + 1, len(drawings) + 1)
+    return out / "report.pdf"
+
+
+def network_table(networks: Sequence[Network], dataset: Dataset | None = None) -> pd.DataFrame:
+    """A row per network (`results.NETWORKS`); accuracy where the data have the network's labels."""
+    return NETWORKS.frame(
+        {
+            "network": network.label,
+            "family": network.family,
+            "width": network.width,
+            "density": network.density,
+            "expansion": network.expansion,
+            "omega": network.omega,
+            "parameters": network.parameters,
+            "blocks": len(network.taps),
+            "test_accuracy": _accuracy(network, dataset),
+        }
+        for network in networks
+    )
+
+
+def layer_table(networks: Sequence[Network]) -> pd.DataFrame:
+    """A row per effective layer (`results.LAYERS`)."""
+    return LAYERS.frame(
+        {
+            "network": network.label,
+            "layer": layer.name,
+            "block": layer.block,
+            "role": layer.role,
+            "rows": layer.shape[0],
+            "columns": layer.shape[1],
+            "width": layer.width,
+            "expansion": layer.expansion,
+            "density": layer.density,
+            "connections": layer.connections,
+        }
+        for network in networks
+        for layer in network.layers
+    )
+
+
+def _loaded(networks: Sequence[Network | str | Path]) -> list[Network]:
+    paths = [item for item in networks if not isinstance(item, Network)]
+    opened_ = iter(load_all(paths))
+    return [item if isinstance(item, Network) else next(opened_) for item in networks]
+
+
+def _accuracy(network: Network, dataset: Dataset | None) -> float:
+    if dataset is None or dataset.labels is None or getattr(network.config, "classes", 0) < dataset.classes:
+        return math.nan
+    images = dataset.at(network.config.input_shape)
+    return accuracy(network, images.batches(256), dataset.labels)
+
+
+Drawing = tuple[str, tuple[float, float], Callable[..., None], tuple[Any, ...], str]
+"""File name, size in inches, what draws it, its tables, and its caption."""
+
+
+def _drawings(
+    networks: Sequence[Network], similarity: CKAResult, spectra: SpectrumResult, width: pd.DataFrame
+) -> Iterator[Drawing]:
+    cells, diagonal = similarity.cells, similarity.diagonal
+    first = cells.iloc[0]
+    how = f"{first['estimator']}; {first['features']}; {first['n']} images of {first['data']}"
+    if diagonal["mean"].notna().any():
+        caption = (
+            "Mean over the diagonal of the block x block CKA of each pair of networks that have the same number "
+            "of blocks. Another seed of the same network is the ceiling for a similarity, the untrained network "
+            f"the floor. {how}."
+        )
+        size = (5.4, 1.0 + 0.22 * len(diagonal))
+        yield "cka_means", size, figures.cka_means, (diagonal,), caption
+    reference = networks[0].label
+    if len(networks) > 1:
+        caption = f"CKA of each block of {reference} with the block at the same position of the others. {how}."
+        yield "cka_profile", (5.6, 2.9), figures.cka_profile, (cells, reference), caption
+    for a, b in diagonal[["network_a", "network_b"]].itertuples(index=False, name=None):
+        pair = cells[(cells["network_a"] == a) & (cells["network_b"] == b)]
+        caption = f"CKA of every block of {a} with every block of {b}. {how}."
+        yield f"cka_{_slug(a)}_{_slug(b)}", (3.6, 3.3), figures.cka_heatmap, (pair,), caption
+    caption = (
+        "Largest singular value of every layer over the value that noise of the same structure and variance "
+        "would have: the Marchenko-Pastur edge of a shared factor, the graph edge or heaviest hub of a mask."
+    )
+    yield "spectrum_edges", (5.6, 2.9), figures.spectrum_edges, (spectra.summary,), caption
+    for network in networks:
+        rows = spectra.summary[spectra.summary["network"] == network.label]
+        for number, start in enumerate(range(0, len(rows), PANELS), start=1):
+            part = rows.iloc[start : start + PANELS]
+            height = 0.7 + 1.45 * -(-len(part) // 4)
+            caption = (
+                f"Singular values of the effective layers of {network.label} against the Marchenko-Pastur law "
+                "of measured variance; p is the Tracy-Widom probability of the largest one under the null."
+            )
+            name = f"spectrum_{_slug(network.label)}" + (f"_{number}" if len(rows) > PANELS else "")
+            yield name, (7.0, height), figures.spectrum_histograms, (part, spectra.values), caption
+    caption = (
+        "Density p against effective width m. Each line holds Omega, the average number of connections of a "
+        "layer, fixed at that of a network; each network is a point on its own line."
+    )
+    yield "width", (5.6, 3.2), figures.width_lines, (width,), caption
+    mixers = channel_line(networks[0].omega, networks[0].expansion)
+    caption = f"Effective width and density of all Mixers with the Omega of {reference}, by their channels."
+    yield "width_channels", (5.6, 2.5), figures.channel_lines, (mixers,), caption
+
+
+def _pages(
+    networks: Sequence[Network],
+    dataset: Dataset,
+    summary: pd.DataFrame,
+    similarity: CKAResult,
+    spectra: SpectrumResult,
+    drawings: Sequence[Drawing],
+) -> list[Callable[[], Page]]:
+    def page(title: str, part: Sequence[Drawing]) -> Page:
+        result = Page(title)
+        for _, size, draw, arguments, caption in part:
+            result.drawing(draw, size[1], caption, *arguments)
+        return result
+
+    pages: list[Callable[[], Page]] = [partial(_first_page, summary, similarity, spectra)]
+    by_topic = {
+        "Similarity": [drawing for drawing in drawings if drawing[0].startswith("cka")],
+        "Spectra": [drawing for drawing in drawings if drawing[0].startswith("spectrum")],
+        "Effective width": [drawing for drawing in drawings if drawing[0].startswith("width")],
+    }
+    for title, part in by_topic.items():
+        pages += [partial(page, title, group) for group in _filled(part)]
+    pages.append(partial(_provenance_page, networks, dataset))
+    return pages
+
+
+def _filled(drawings: Sequence[Drawing], height: float = 9.6, caption: float = 0.55) -> list[list[Drawing]]:
+    """Drawings in groups that fit a page."""
+    groups: list[list[Drawing]] = []
+    free = 0.0
+    for drawing in drawings:
+        need = drawing[1][1] + caption
+        if not groups or need > free:
+            groups.append([])
+            free = height
+        groups[-1].append(drawing)
+        free -= need
+    return groups
+
+
+def _first_page(summary: pd.DataFrame, similarity: CKAResult, spectra: SpectrumResult) -> Page:
+    page = Page("Networks seen as wide and sparse MLPs")
+    header = ("network", "family", "m", "p", "γ", "Ω", "parameters", "blocks", "test accuracy")
+    rows = [
+        (
+            str(row.network),
+            str(row.family),
+            f"{row.width}",
+            f"{row.density:.4g}",
+            f"{row.expansion:.3g}",
+            f"{row.omega:,.0f}",
+            f"{row.parameters:,}",
+            f"{row.blocks}",
+            "" if math.isnan(row.test_accuracy) else f"{row.test_accuracy:.2%}",
+        )
+        for row in summary.itertuples()
+    ]
+    page.table(header, rows, (2.2, 1.2, 0.8, 0.9, 0.6, 1.2, 1.3, 0.8, 1.4))
+    for finding in findings(similarity, spectra):
+        page.paragraph(finding)
+    return page
+
+
+def findings(similarity: CKAResult, spectra: SpectrumResult) -> list[str]:
+    """What the tables say, in sentences: means of the diagonals with their intervals, and layers beyond the edge."""
+    diagonal = similarity.diagonal[similarity.diagonal["mean"].notna()]
+    lines = []
+    if len(diagonal):
+        first = diagonal.iloc[0]
+        lines.append(
+            f"Mean CKA of blocks at the same position ({first['features']}; {first['n']} images of "
+            f"{first['data']}; 95% jackknife intervals over batches, which don't cover the choice of seed):"
+        )
+    for row in diagonal.sort_values("mean", ascending=False, kind="stable").itertuples():
+        note = f" ({row.relation})" if row.relation else ""
+        lines.append(
+            f"    {row.network_a} – {row.network_b}{note}: {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        )
+    lines += [
+        f"{row.network_a} – {row.network_b}: {row.status}."
+        for row in similarity.diagonal[similarity.diagonal["mean"].isna()].itertuples()
+    ]
+    lines += [f"Note: {warning}." for warning in similarity.warnings]
+    for name, rows in spectra.summary.groupby("network", sort=False):
+        beyond = int((rows["p_value"] < figures.SIGNIFICANT / len(rows)).sum())
+        lines.append(
+            f"{name}: the largest singular value lies beyond the edge of noise in {beyond} of {len(rows)} layers "
+            f"(Tracy-Widom, {figures.SIGNIFICANT:.0%} after Bonferroni's correction over its layers)."
+        )
+    return lines
+
+
+def _provenance_page(networks: Sequence[Network], dataset: Dataset) -> Page:
+    page = Page("Provenance")
+    for item in inputs(networks):
+        page.paragraph(f"{item['label']}: {item['path']} ({item['format']}, layout {item['layout']})", weight="bold")
+        page.paragraph(f"sha256 {item['sha256']}")
+    record = data_record(dataset)
+    page.paragraph(f"Data: {record['name']}, {record['split']} set, {record['images']} images", weight="bold")
+    page.paragraph(f"sha256 {record['fingerprint']}")
+    page.paragraph(", ".join(f"{name} {number}" for name, number in versions().items()))
+    page.paragraph("manifest.json beside this file holds the parameters, and the sha256 of every output.")
+    return page
+
+
+def _slug(label: str) -> str:
+    return "".join(character if character.isalnum() or character in "-." else "-" for character in label)

@@ -1,0 +1,226 @@
+"""Tables that the analyses answer with: which columns they have, in which unit, and what they mean."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+INTERVAL = "95% delete-one-group jackknife over batches"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, its unit ("" for a count, a ratio or text), and what it means."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table, in order."""
+
+    name: str
+    columns: tuple[Column, ...]
+
+    def frame(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+        """A frame with exactly these columns.
+
+        Raises:
+            ValueError: a row lacks a column or has one that the schema doesn't know.
+        """
+        names = [column.name for column in self.columns]
+        rows = list(rows)
+        for row in rows:
+            if set(row) != set(names):
+                msg = f"table {self.name}: columns differ from the schema: {sorted(set(row) ^ set(names))}"
+                raise ValueError(msg)
+        return pd.DataFrame(rows, columns=names)
+
+
+def _schema(name: str, *columns: tuple[str, str, str]) -> Schema:
+    return Schema(name, tuple(Column(*column) for column in columns))
+
+
+_NETWORK = ("network", "", "label of the network, from its file's name")
+
+NETWORKS = _schema(
+    "networks",
+    _NETWORK,
+    ("family", "", "kind of network"),
+    ("width", "features", "effective width m"),
+    ("density", "", "mean density p of the mixing layers"),
+    ("expansion", "", "gamma for which Omega = p gamma m^2"),
+    ("omega", "connections", "average connections of a mixing layer, Omega"),
+    ("parameters", "weights", "trainable weights; masked cells don't count"),
+    ("blocks", "", "mixing blocks"),
+    ("test_accuracy", "", "share of the test images classified correctly; empty without labels"),
+)
+
+LAYERS = _schema(
+    "layers",
+    _NETWORK,
+    ("layer", "", "path of the layer"),
+    ("block", "", "index of its mixing block"),
+    ("role", "", "token, channel, dense or skip"),
+    ("rows", "features", "rows of the effective matrix"),
+    ("columns", "features", "columns of the effective matrix"),
+    ("width", "features", "the layer's own effective width"),
+    ("expansion", "", "hidden over input size, gamma"),
+    ("density", "", "share of cells that are connections, p"),
+    ("connections", "", "non-zero effective weights by structure and mask"),
+)
+
+CKA_CELLS = _schema(
+    "cka",
+    ("network_a", "", "network of the rows"),
+    ("network_b", "", "network of the columns"),
+    ("layer_a", "", "block of network_a"),
+    ("layer_b", "", "block of network_b"),
+    ("role_a", "", "what the block mixes"),
+    ("role_b", "", "what the block mixes"),
+    ("index_a", "", "position of the block, from 0"),
+    ("index_b", "", "position of the block, from 0"),
+    ("estimator", "", "how the value was estimated"),
+    ("features", "", "which tensors were compared"),
+    ("data", "", "data set and split"),
+    ("n", "images", "images used"),
+    ("batches", "", "batches used"),
+    ("batch_size", "images", "images of a full batch"),
+    ("value", "", "CKA; empty where undefined"),
+    ("low", "", f"lower end of the interval: {INTERVAL}"),
+    ("high", "", "upper end of it"),
+    ("status", "", "ok, or why the value is undefined"),
+)
+
+CKA_DIAGONAL = _schema(
+    "cka_diagonal",
+    ("network_a", "", "one network"),
+    ("network_b", "", "the other"),
+    ("relation", "", "other seed (a ceiling), untrained (a floor), itself, or empty"),
+    ("blocks", "", "blocks on the diagonal"),
+    ("mean", "", "mean CKA of blocks at the same position; empty where the depths differ"),
+    ("low", "", f"lower end of the interval: {INTERVAL}"),
+    ("high", "", "upper end of it"),
+    ("estimator", "", "how the values were estimated"),
+    ("features", "", "which tensors were compared"),
+    ("data", "", "data set and split"),
+    ("n", "images", "images used"),
+    ("status", "", "ok, or why the mean is undefined"),
+)
+
+SPECTRUM = _schema(
+    "spectrum",
+    _NETWORK,
+    ("layer", "", "path of the layer"),
+    ("block", "", "index of its mixing block"),
+    ("role", "", "token, channel, dense or skip"),
+    ("rows", "features", "rows of the effective matrix"),
+    ("columns", "features", "columns of the effective matrix"),
+    ("width", "features", "the layer's own effective width m"),
+    ("expansion", "", "hidden over input size, gamma"),
+    ("density", "", "share of cells that are connections, p"),
+    ("connections", "", "non-zero effective weights by structure and mask"),
+    ("factor_rows", "", "rows a of the matrix with independent entries"),
+    ("factor_columns", "", "columns b of it"),
+    ("copies", "", "how often the factor's spectrum occurs in the effective matrix"),
+    ("zeros", "", "singular values that are zero by structure, of the effective matrix"),
+    ("variance", "", "entry variance v of the null, over all a b cells"),
+    ("variance_source", "", "measured (mean square) or declared (initialisation)"),
+    ("edge", "", "Marchenko-Pastur edge sqrt(v) (sqrt(a) + sqrt(b)) in singular values"),
+    ("null", "", "law whose edge s_max is compared with"),
+    ("null_edge", "", "where that law expects s_max: its edge; for masks the graph edge or the heaviest hub"),
+    ("s_max", "", "largest singular value"),
+    ("c_gamma", "", "1 + sqrt(a / b), the edge where v = 1 / b"),
+    ("s_max_scaled", "", "s_max / sqrt(v b), to be compared with c_gamma"),
+    ("z", "", "(s_max^2 - centre) / scale in Tracy-Widom units"),
+    ("p_value", "", "Tracy-Widom probability of a larger s_max under the null"),
+    ("beyond_edge", "", "singular values of the factor beyond null_edge"),
+    ("method", "", "how the singular values were obtained"),
+)
+
+SINGULAR_VALUES = _schema(
+    "singular_values",
+    _NETWORK,
+    ("layer", "", "path of the layer"),
+    ("singular_value", "", "of the effective matrix, structural zeros left out"),
+    ("multiplicity", "", "how often it occurs"),
+)
+
+WIDTH_LINE = _schema(
+    "width_line",
+    ("omega", "connections", "fixed average connections of a layer, Omega"),
+    ("expansion", "", "gamma"),
+    ("width", "features", "effective width m"),
+    ("density", "", "p(m) = Omega / (gamma m^2)"),
+    ("mixer", "", "whether a Mixer of this width exists at this Omega"),
+)
+
+WIDTH_CHANNELS = _schema(
+    "width_channels",
+    ("omega", "connections", "fixed average connections of a layer, Omega"),
+    ("expansion_token", "", "gamma_S"),
+    ("expansion_channel", "", "gamma_C"),
+    ("channels", "", "C"),
+    ("tokens", "", "S(C), a real number"),
+    ("width", "features", "effective width m = S C"),
+    ("density", "", "(1/S + 1/C) / 2"),
+)
+
+WIDTH_POINTS = _schema(
+    "width_points",
+    _NETWORK,
+    ("family", "", "kind of network"),
+    ("width", "features", "effective width m"),
+    ("density", "", "mean density p of the mixing layers"),
+    ("expansion", "", "gamma for which Omega = p gamma m^2"),
+    ("omega", "connections", "average connections of a mixing layer, Omega"),
+    ("widest_mixer", "features", "width m* = (Omega/gamma)^(2/3) of the widest Mixer at this Omega"),
+)
+
+SCHEMAS = {
+    schema.name: schema
+    for schema in (
+        NETWORKS,
+        LAYERS,
+        CKA_CELLS,
+        CKA_DIAGONAL,
+        SPECTRUM,
+        SINGULAR_VALUES,
+        WIDTH_LINE,
+        WIDTH_CHANNELS,
+        WIDTH_POINTS,
+    )
+}
+"""Every table by its name, which is also its file's."""
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A frame's rows as JSON-ready data: plain numbers, and None for what is undefined."""
+    return [
+        {str(name): plain(value) for name, value in row.items()}
+        for row in frame.astype(object).to_dict(orient="records")
+    ]
+
+
+def plain(value: Any) -> Any:
+    """A numpy scalar as Python's, NaN and infinities as None."""
+    value = value.item() if hasattr(value, "item") else value
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value
+
+
+def to_json(data: Any) -> str:
+    """JSON text of JSON-ready data, keys in the order given.
+
+    Raises:
+        ValueError: the data hold NaN or an infinity.
+    """
+    return json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False)

@@ -1,0 +1,19 @@
+"""Singular values against random-matrix theory."""
+
+from mixanalysis.spectra import marchenko_pastur, tracy_widom
+from mixanalysis.spectra.analysis import SpectrumResult, spectrum
+from mixanalysis.spectra.fit import Fit, fit
+from mixanalysis.spectra.marchenko_pastur import c_gamma, edge
+from mixanalysis.spectra.sparse import sparse_edge
+
+__all__ = [
+    "Fit",
+    "SpectrumResult",
+    "c_gamma",
+    "edge",
+    "fit",
+    "marchenko_pastur",
+    "sparse_edge",
+    "spectrum",
+    "tracy_widom",
+]

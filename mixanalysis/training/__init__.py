@@ -1,0 +1,6 @@
+"""The small trainer that makes checkpoints for every family."""
+
+from mixanalysis.training.settings import TrainingConfig
+from mixanalysis.training.trainer import run_key, train
+
+__all__ = ["TrainingConfig", "run_key", "train"]

@@ -1,0 +1,214 @@
+"""The small trainer that makes checkpoints: seeded, resumable, and written in one step."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mixanalysis.checkpoints import open_checkpoint, save_checkpoint
+from mixanalysis.checkpoints.own import description
+from mixanalysis.datasets import Dataset
+from mixanalysis.errors import CheckpointError, CheckFailedError, DataError, UsageError
+from mixanalysis.files import replacing
+from mixanalysis.models import FAMILIES, Config, to_dict
+from mixanalysis.training.settings import TrainingConfig
+
+SAVE_EVERY = 10.0
+"""Seconds between two saves of the state that an interrupted run resumes from."""
+
+Progress = Callable[[int, int], None]
+
+
+def train(
+    config: Config,
+    data: tuple[Dataset, Dataset],
+    out: Path,
+    settings: TrainingConfig | None = None,
+    *,
+    resume: bool = True,
+    force: bool = False,
+    save_every: float = SAVE_EVERY,
+    progress: Progress | None = None,
+) -> Path:
+    """Train a network and write its checkpoint.
+
+    The same configuration, settings and data give the same weights on one machine, interrupted and resumed or
+    not. A finished checkpoint of the same run is left as it is.
+
+    Args:
+        config: the family's configuration.
+        data: training and test set, with labels.
+        out: the checkpoint; until it is finished, its state stands beside it with the ending `.partial`.
+        settings: optimiser, epochs and seed.
+        resume: go on from a `.partial` state of the same run, and keep a finished checkpoint of it.
+        force: replace a checkpoint of another run.
+        save_every: seconds between two saves of the state.
+        progress: called after each step with the steps done and in all.
+
+    Returns:
+        The path of the checkpoint.
+
+    Raises:
+        UsageError: `out` is a checkpoint of another run.
+        DataError: the data have no labels, more classes than the network, or another shape.
+        CheckFailedError: the loss is no longer finite.
+    """
+    settings = settings or TrainingConfig()
+    training, test = (_fitted(dataset, config) for dataset in data)
+    key = run_key(config, settings, training)
+    if out.exists():
+        found = _finished_key(out)
+        if found == key and resume:
+            return out
+        if found != key and not force:
+            raise UsageError(f"{out}: already holds another training run; choose another path, or use --force")
+    partial = out.with_name(out.name + ".partial")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        module = FAMILIES[config.family].module(config)
+    loss = _run(module, training, settings, partial, key if resume else None, save_every, progress)
+    record = dataclasses.asdict(settings) | {
+        "key": key,
+        "data": training.name,
+        "data_fingerprint": training.fingerprint,
+        "images": len(training),
+        "last_loss": loss,
+        "test_accuracy": _accuracy(module, test),
+    }
+    save_checkpoint(out, config, module.state_dict(), record)
+    partial.unlink(missing_ok=True)
+    return out
+
+
+def run_key(config: Config, settings: TrainingConfig, training: Dataset) -> str:
+    """Name of a run by its content: family, configuration, settings and training data."""
+    content = [config.family, to_dict(config), dataclasses.asdict(settings), training.fingerprint]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _run(
+    module: nn.Module,
+    data: Dataset,
+    settings: TrainingConfig,
+    partial: Path,
+    key: str | None,
+    save_every: float,
+    progress: Progress | None,
+) -> float | None:
+    optimizer = _optimizer(module, settings)
+    per_epoch = -(-len(data) // settings.batch_size)
+    total = per_epoch * settings.epochs
+    start, loss = _resumed(partial, key, module, optimizer)
+    saved = time.monotonic()
+    for epoch in range(start, settings.epochs):
+        module.train()
+        sum_of_losses = torch.zeros(())
+        for step, (images, labels) in enumerate(_shuffled(data, settings, epoch), start=epoch * per_epoch):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.lr * (1 + math.cos(math.pi * step / total)) / 2
+            batch_loss = F.cross_entropy(module(images), labels)
+            optimizer.zero_grad()
+            batch_loss.backward()
+            optimizer.step()
+            sum_of_losses += batch_loss.detach()
+            if progress is not None:
+                progress(step + 1, total)
+        loss = float(sum_of_losses) / per_epoch
+        if not math.isfinite(loss):
+            partial.unlink(missing_ok=True)
+            raise CheckFailedError(f"the loss is no longer finite in epoch {epoch}; use a smaller --lr")
+        if key is not None and time.monotonic() - saved >= save_every and epoch + 1 < settings.epochs:
+            _save_partial(partial, key, epoch + 1, loss, module, optimizer)
+            saved = time.monotonic()
+    return loss
+
+
+def _optimizer(module: nn.Module, settings: TrainingConfig) -> torch.optim.Optimizer:
+    matrices = [parameter for parameter in module.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in module.parameters() if parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.lr)
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True)
+
+
+def _shuffled(data: Dataset, settings: TrainingConfig, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    # an epoch's order depends on seed and epoch alone, so that a resumed run sees the same batches
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+    labels = _labels(data)
+    for chosen in torch.randperm(len(data), generator=generator).split(settings.batch_size):
+        yield data.images[chosen], labels[chosen]
+
+
+def _resumed(
+    partial: Path, key: str | None, module: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[int, float | None]:
+    if key is None or not partial.exists():
+        return 0, None
+    try:
+        state = torch.load(partial, weights_only=True)
+    except Exception:  # whatever is wrong with it, the run can start again
+        return 0, None
+    if state.get("key") != key:
+        return 0, None
+    module.load_state_dict(state["module"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["epoch"], state["loss"]
+
+
+def _save_partial(
+    partial: Path, key: str, epoch: int, loss: float, module: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    state = {
+        "key": key,
+        "epoch": epoch,
+        "loss": loss,
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    with replacing(partial) as temporary:
+        torch.save(state, temporary)
+
+
+def _finished_key(path: Path) -> str | None:
+    try:
+        found = description(open_checkpoint(path).metadata)
+    except (CheckpointError, ValueError):
+        return None
+    return None if found is None else str(found["training"].get("key"))
+
+
+@torch.inference_mode()
+def _accuracy(module: nn.Module, data: Dataset) -> float:
+    module.eval()
+    labels = _labels(data)
+    logits = torch.cat([module(batch) for batch in data.batches(256)])
+    return float((logits.argmax(dim=1) == labels).double().mean())
+
+
+def _fitted(dataset: Dataset, config: Config) -> Dataset:
+    classes = getattr(config, "classes", 0)
+    if dataset.labels is None or not 0 < dataset.classes <= classes:
+        raise DataError(
+            f"{dataset.name}: training needs labels of at most {classes} classes, got {dataset.classes}"
+        )
+    return dataset.at(config.input_shape)
+
+
+def _labels(dataset: Dataset) -> Tensor:
+    if dataset.labels is None:
+        raise DataError(f"{dataset.name}: has no labels")
+    return dataset.labels

@@ -1,0 +1,187 @@
+"""Effective width and density at a fixed number of connections Omega (HK 13-15)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mixanalysis.errors import UsageError
+from mixanalysis.models import Network
+from mixanalysis.results import WIDTH_CHANNELS, WIDTH_LINE, WIDTH_POINTS
+
+Expansion = float | tuple[float, float]
+"""gamma, or (gamma_S, gamma_C) where token and channel mixing expand differently."""
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The widest Mixer at a fixed Omega; real numbers.
+
+    Attributes:
+        S: tokens.
+        C: channels.
+        m: effective width S C.
+        p: density (1/S + 1/C)/2.
+    """
+
+    S: float
+    C: float
+    m: float
+    p: float
+
+
+def optimum(omega: float, expansion: Expansion = 1.0) -> Optimum:
+    """The widest Mixer with Omega connections per layer.
+
+    gamma_S S = gamma_C C = (Omega gamma_S gamma_C)^(1/3); for one gamma, S = C = (Omega/gamma)^(1/3) and
+    m* = (Omega/gamma)^(2/3) (HK 15).
+
+    Raises:
+        UsageError: Omega or an expansion is not positive.
+    """
+    gamma_s, gamma_c = _pair(omega, expansion)
+    hidden = math.cbrt(omega * gamma_s * gamma_c)
+    tokens, channels = hidden / gamma_s, hidden / gamma_c
+    return Optimum(tokens, channels, tokens * channels, (1 / tokens + 1 / channels) / 2)
+
+
+def tokens(omega: float, expansion: Expansion, channels: float) -> float:
+    """S(C): tokens of the Mixer with C channels and Omega = (gamma_S C S^2 + gamma_C C^2 S)/2 connections.
+
+    For one gamma this is (sqrt(C^2 + 8 Omega/(gamma C)) - C)/2 (HK 14).
+
+    Raises:
+        UsageError: Omega, an expansion or the channels are not positive.
+    """
+    gamma_s, gamma_c = _pair(omega, expansion)
+    if not channels > 0:
+        raise UsageError(f"channels must be positive, got {channels}")
+    half = gamma_c * channels / (2 * gamma_s)
+    constant = 2 * omega / (gamma_s * channels)
+    # the larger of half and the root cancels in half + root - 2 half; this form doesn't
+    return constant / (math.sqrt(half * half + constant) + half)
+
+
+def connections(tokens: float, channels: float, expansion: Expansion = 1.0) -> float:
+    """Omega of a Mixer, (gamma_S C S^2 + gamma_C C^2 S)/2."""
+    gamma_s, gamma_c = _pair(1.0, expansion)
+    return (gamma_s * channels * tokens**2 + gamma_c * channels**2 * tokens) / 2
+
+
+def density(omega: float, expansion: float, width: float) -> float:
+    """p(m) = Omega/(gamma m^2), for Mixer and SW-MLP alike (HK 13)."""
+    return omega / (expansion * width**2)
+
+
+def mixer_range(omega: float, expansion: float = 1.0) -> tuple[float, float]:
+    """Narrowest (one channel or one token) and widest (S = C) effective width of a Mixer."""
+    _pair(omega, expansion)
+    return (math.sqrt(1 + 8 * omega / expansion) - 1) / 2, optimum(omega, expansion).m
+
+
+def narrowest_sparse(omega: float, expansion: float = 1.0) -> float:
+    """Narrowest SW-MLP, at p = 1: sqrt(Omega/gamma)."""
+    _pair(omega, expansion)
+    return math.sqrt(omega / expansion)
+
+
+def expansion_at(omega: float, channels: float, width: float) -> float:
+    """gamma of the Mixer of width m with C channels: 2 Omega/(m (C + m/C))."""
+    return 2 * omega / (width * (channels + width / channels))
+
+
+def line(omega: float, expansion: float = 1.0, widths: Iterable[float] | None = None) -> pd.DataFrame:
+    """The line p(m) at fixed Omega, slope -2 on log axes.
+
+    Args:
+        omega: average connections of a layer.
+        expansion: gamma.
+        widths: effective widths; by default 101 of them, evenly spaced in log m, from the dense SW-MLP to four
+            times the widest Mixer.
+
+    Returns:
+        `results.WIDTH_LINE`, a row per width.
+
+    Raises:
+        UsageError: Omega or gamma is not positive, or a width is so small that p would pass 1.
+    """
+    low, high = mixer_range(omega, expansion)
+    dense = narrowest_sparse(omega, expansion)
+    if widths is None:
+        widths = np.geomspace(dense, max(4 * high, 2 * dense), 101)
+    rows = []
+    for width in map(float, widths):
+        p = density(omega, expansion, width) if width > 0 else math.inf
+        if p > 1 + 1e-12:
+            raise UsageError(
+                f"width {width:g} can't hold Omega = {omega:g} connections at gamma = {expansion:g}: "
+                f"it must be at least {dense:g}"
+            )
+        mixer = low * (1 - 1e-12) <= width <= high * (1 + 1e-12)
+        rows.append(
+            {"omega": omega, "expansion": expansion, "width": width, "density": min(p, 1.0), "mixer": mixer}
+        )
+    return WIDTH_LINE.frame(rows)
+
+
+def channel_line(
+    omega: float, expansion: Expansion = 1.0, channels: Iterable[float] | None = None
+) -> pd.DataFrame:
+    """The lines S(C), m(C) and p(C) of Mixers at fixed Omega (HK Fig. 3).
+
+    Args:
+        omega: average connections of a layer.
+        expansion: gamma, or (gamma_S, gamma_C).
+        channels: channels C; by default 101 of them, evenly spaced in log C, over all C with at least one token.
+
+    Returns:
+        `results.WIDTH_CHANNELS`, a row per C.
+    """
+    gamma_s, gamma_c = _pair(omega, expansion)
+    if channels is None:
+        most = tokens(omega, (gamma_c, gamma_s), 1.0)
+        channels = np.geomspace(1.0, max(most, 1.0), 101)
+    rows = []
+    for count in map(float, channels):
+        token_count = tokens(omega, expansion, count)
+        rows.append(
+            {
+                "omega": omega,
+                "expansion_token": gamma_s,
+                "expansion_channel": gamma_c,
+                "channels": count,
+                "tokens": token_count,
+                "width": token_count * count,
+                "density": (1 / token_count + 1 / count) / 2,
+            }
+        )
+    return WIDTH_CHANNELS.frame(rows)
+
+
+def points(networks: Iterable[Network]) -> pd.DataFrame:
+    """Each network as a point (m, p) with its own Omega: `results.WIDTH_POINTS`."""
+    return WIDTH_POINTS.frame(
+        {
+            "network": network.label,
+            "family": network.family,
+            "width": network.width,
+            "density": network.density,
+            "expansion": network.expansion,
+            "omega": network.omega,
+            "widest_mixer": optimum(network.omega, network.expansion).m,
+        }
+        for network in networks
+    )
+
+
+def _pair(omega: float, expansion: Expansion) -> tuple[float, float]:
+    pair = expansion if isinstance(expansion, tuple) else (expansion, expansion)
+    if not (omega > 0 and math.isfinite(omega)):
+        raise UsageError(f"Omega must be a positive number, got {omega}")
+    if not all(gamma > 0 and math.isfinite(gamma) for gamma in pair):
+        raise UsageError(f"an expansion must be a positive number, got {expansion}")
+    return float(pair[0]), float(pair[1])
