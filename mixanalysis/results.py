@@ -173,6 +173,19 @@ WIDTH_CHANNELS = _schema(
     ("density", "", "(1/S + 1/C) / 2"),
 )
 
+WIDTH_OPTIMA = _schema(
+    "width_optima",
+    ("omega", "connections", "fixed average connections of a layer, Omega"),
+    ("expansion_token", "", "gamma_S"),
+    ("expansion_channel", "", "gamma_C"),
+    ("tokens", "", "S of the widest Mixer, a real number"),
+    ("channels", "", "C of it"),
+    ("width", "features", "its effective width m*"),
+    ("density", "", "its density p*"),
+    ("narrowest_mixer", "features", "width of the narrowest Mixer, of one token or one channel"),
+    ("narrowest_sparse", "features", "width of the narrowest SW-MLP, at p = 1"),
+)
+
 WIDTH_POINTS = _schema(
     "width_points",
     _NETWORK,
@@ -195,6 +208,7 @@ SCHEMAS = {
         SINGULAR_VALUES,
         WIDTH_LINE,
         WIDTH_CHANNELS,
+        WIDTH_OPTIMA,
         WIDTH_POINTS,
     )
 }

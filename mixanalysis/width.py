@@ -77,10 +77,12 @@ def density(omega: float, expansion: float, width: float) -> float:
     return omega / (expansion * width**2)
 
 
-def mixer_range(omega: float, expansion: float = 1.0) -> tuple[float, float]:
-    """Narrowest (one channel or one token) and widest (S = C) effective width of a Mixer."""
-    _pair(omega, expansion)
-    return (math.sqrt(1 + 8 * omega / expansion) - 1) / 2, optimum(omega, expansion).m
+def mixer_range(omega: float, expansion: Expansion = 1.0) -> tuple[float, float]:
+    """Narrowest (one channel or one token) and widest effective width of a Mixer."""
+    gamma_s, gamma_c = _pair(omega, expansion)
+    one_channel = tokens(omega, (gamma_s, gamma_c), 1.0)
+    one_token = tokens(omega, (gamma_c, gamma_s), 1.0)
+    return min(one_channel, one_token), optimum(omega, expansion).m
 
 
 def narrowest_sparse(omega: float, expansion: float = 1.0) -> float:
@@ -100,8 +102,8 @@ def line(omega: float, expansion: float = 1.0, widths: Iterable[float] | None = 
     Args:
         omega: average connections of a layer.
         expansion: gamma.
-        widths: effective widths; by default 101 of them, evenly spaced in log m, from the dense SW-MLP to four
-            times the widest Mixer.
+        widths: effective widths; by default 100 of them, evenly spaced in log m, from the dense SW-MLP to four
+            times the widest Mixer, and that of the widest Mixer.
 
     Returns:
         `results.WIDTH_LINE`, a row per width.
@@ -112,7 +114,7 @@ def line(omega: float, expansion: float = 1.0, widths: Iterable[float] | None = 
     low, high = mixer_range(omega, expansion)
     dense = narrowest_sparse(omega, expansion)
     if widths is None:
-        widths = np.geomspace(dense, max(4 * high, 2 * dense), 101)
+        widths = np.union1d(np.geomspace(dense, max(4 * high, 2 * dense), 100), [high])
     rows = []
     for width in map(float, widths):
         p = density(omega, expansion, width) if width > 0 else math.inf
@@ -176,6 +178,39 @@ def points(networks: Iterable[Network]) -> pd.DataFrame:
         }
         for network in networks
     )
+
+
+def optimum_row(omega: float, expansion: Expansion) -> dict[str, float]:
+    """A row of `results.WIDTH_OPTIMA`."""
+    gamma_s, gamma_c = _pair(omega, expansion)
+    best = optimum(omega, expansion)
+    return {
+        "omega": omega,
+        "expansion_token": gamma_s,
+        "expansion_channel": gamma_c,
+        "tokens": best.S,
+        "channels": best.C,
+        "width": best.m,
+        "density": best.p,
+        "narrowest_mixer": mixer_range(omega, expansion)[0],
+        "narrowest_sparse": narrowest_sparse(omega, mean_expansion(expansion)),
+    }
+
+
+def mean_expansion(expansion: Expansion) -> float:
+    """The gamma of the line p(m) of an SW-MLP whose layers expand by gamma_S and gamma_C in turn."""
+    return sum(expansion) / 2 if isinstance(expansion, tuple) else expansion
+
+
+def distinct(
+    lines: Iterable[tuple[float, tuple[float, float]]], tolerance: float = 0.02
+) -> list[tuple[float, tuple[float, float]]]:
+    """(Omega, expansions) without those that a figure couldn't tell from an earlier one."""
+    kept: list[tuple[float, tuple[float, float]]] = []
+    for omega, gammas in lines:
+        if not any(np.allclose((omega, *gammas), (other, *rest), rtol=tolerance) for other, rest in kept):
+            kept.append((omega, gammas))
+    return kept
 
 
 def _pair(omega: float, expansion: Expansion) -> tuple[float, float]:

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from mixanalysis import width as effective_width
 from mixanalysis.report.style import colour, marker
 from mixanalysis.results import INTERVAL
 from mixanalysis.spectra import marchenko_pastur
@@ -50,6 +49,14 @@ def cka_heatmap(fig: FigureBase, cells: pd.DataFrame) -> None:
     ax.set_xlabel(f"block of {first['network_b']}")
     ax.set_ylabel(f"block of {first['network_a']}")
     ax.set_title(f"{first['network_a']} against {first['network_b']}\n{first['features']}", fontsize=7)
+
+
+def cka_heatmaps(fig: FigureBase, pairs: Sequence[pd.DataFrame]) -> None:
+    """Heat maps of several pairs, two in a row."""
+    rows = -(-len(pairs) // 2)
+    parts = np.atleast_1d(fig.subfigures(rows, 2)).ravel()
+    for part, cells in zip(parts, pairs, strict=False):
+        cka_heatmap(part, cells)
 
 
 def cka_means(fig: FigureBase, diagonal: pd.DataFrame) -> None:
@@ -162,15 +169,10 @@ def spectrum_edges(fig: FigureBase, summary: pd.DataFrame) -> None:
         position = np.arange(1, len(rows) + 1)
         ax.plot(position, ratio, color=colour(index), linewidth=0.7)
         beyond = (rows["p_value"] < SIGNIFICANT).to_numpy()
-        ax.plot(position[beyond], ratio[beyond], marker(index), color=colour(index), label=str(name))
-        ax.plot(
-            position[~beyond],
-            ratio[~beyond],
-            marker(index),
-            color=colour(index),
-            markerfacecolor="white",
-            label=None if beyond.any() else str(name),
-        )
+        for chosen, face in ((beyond, colour(index)), (~beyond, "white")):
+            shape = {"marker": marker(index), "linestyle": "none", "color": colour(index)}
+            ax.plot(position[chosen], ratio[chosen], markerfacecolor=face, **shape)
+        ax.plot([], [], marker=marker(index), color=colour(index), label=str(name))
     ax.axhline(1.0, color="black", linestyle="--", linewidth=0.8)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("layer, in forward order")
@@ -180,43 +182,40 @@ def spectrum_edges(fig: FigureBase, summary: pd.DataFrame) -> None:
     )
 
 
-def width_lines(
-    fig: FigureBase, points: pd.DataFrame, omega: Sequence[float] = (), expansion: float = 1.0
-) -> None:
+def width_lines(fig: FigureBase, lines: pd.DataFrame, points: pd.DataFrame) -> None:
     """p(m) at fixed Omega: a line for each Omega, networks as points on the line of their own.
 
     Args:
         fig: where to draw.
+        lines: rows of `results.WIDTH_LINE`.
         points: rows of `results.WIDTH_POINTS`; may be empty.
-        omega: further lines.
-        expansion: gamma of these.
     """
     ax = fig.subplots()
-    wanted = [(float(value), expansion) for value in omega]
-    own = [(float(row.omega), float(row.expansion)) for row in points.itertuples()]
-    lines = _distinct([*wanted, *own])
-    for index, (connections, gamma) in enumerate(lines):
-        table = effective_width.line(connections, gamma)
+    for index, (key, table) in enumerate(lines.groupby(["omega", "expansion"], sort=False)):
+        connections, gamma = key
         shade = colour(index)
-        ax.plot(
-            table["width"],
-            table["density"],
-            color=shade,
-            linewidth=0.9,
-            label=f"Ω = {connections:.3g}, γ = {gamma:.3g}",
-        )
+        name = f"Ω = {connections:.4g}, γ = {gamma:.3g}"
+        ax.plot(table["width"], table["density"], color=shade, linewidth=0.9, label=name)
         mixer = table[table["mixer"]]
         ax.plot(mixer["width"], mixer["density"], color=shade, linewidth=2.6, alpha=0.35)
-        best = effective_width.optimum(connections, gamma)
-        ax.plot([best.m], [best.p], marker="|", color=shade, markersize=11, linestyle="none")
+        ax.plot(
+            mixer["width"].tail(1),
+            mixer["density"].tail(1),
+            marker="|",
+            color=shade,
+            markersize=14,
+            linestyle="none",
+        )
     for index, row in enumerate(points.itertuples()):
+        # rings of falling size stay visible where networks share a point
         ax.plot(
             [row.width],
             [row.density],
             marker(index),
             color=colour(index),
-            markersize=6,
-            markeredgecolor="white",
+            markersize=max(13 - 2 * index, 4),
+            markerfacecolor="none",
+            markeredgewidth=1.3,
             label=f"{row.network} (m = {row.width}, p = {row.density:.3g})",
         )
     ax.set_xscale("log")
@@ -235,7 +234,7 @@ def width_lines(
 def channel_lines(fig: FigureBase, table: pd.DataFrame) -> None:
     """m(C) and p(C) of Mixers at fixed Omega (HK Fig. 3); `table` holds rows of `results.WIDTH_CHANNELS`."""
     left, right = fig.subplots(1, 2)
-    for index, (key, rows) in enumerate(table.groupby(["omega", "expansion_token", "expansion_channel"])):
+    for index, (key, rows) in enumerate(table.groupby(["omega", "expansion_token", "expansion_channel"], sort=False)):
         connections, gamma_s, gamma_c = key
         gamma = f"{gamma_s:.3g}" if gamma_s == gamma_c else f"({gamma_s:.3g}, {gamma_c:.3g})"
         name = f"Ω = {connections:.3g}, γ = {gamma}"
@@ -247,7 +246,8 @@ def channel_lines(fig: FigureBase, table: pd.DataFrame) -> None:
         ax.set_xlabel("channels C")
         ax.set_ylabel(label)
         ax.grid(which="major", linewidth=0.4, alpha=0.5)
-    left.legend(loc="lower center")
+    handles, labels = left.get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=2)
 
 
 def p_text(p: float) -> str:
@@ -271,11 +271,3 @@ def _thinned(labels: Sequence[str], most: int = 24) -> list[str]:
     step = -(-len(labels) // most)
     return [label if index % step == 0 else "" for index, label in enumerate(labels)]
 
-
-def _distinct(lines: Sequence[tuple[float, float]], tolerance: float = 0.02) -> list[tuple[float, float]]:
-    """Lines without those that another hides: Omega and gamma within a few per cent."""
-    kept: list[tuple[float, float]] = []
-    for line in lines:
-        if not any(np.allclose(line, other, rtol=tolerance) for other in kept):
-            kept.append(line)
-    return kept

@@ -86,6 +86,7 @@ def opened(
     dataset: Dataset | None = None,
     kind: FigureFormat = "png",
     force: bool = False,
+    ours: Sequence[str] = (),
 ) -> Iterator[OutputFolder]:
     """A temporary folder whose files replace those of an earlier run in `out` once all are written.
 
@@ -96,11 +97,12 @@ def opened(
         dataset: the data that were used.
         kind: file format of the figures.
         force: also write into a folder that holds files of others; they stay unless the names are equal.
+        ours: names in `out` that are not files of others, though no manifest lists them.
 
     Raises:
         UsageError: `out` is a file, or holds files of others and `force` is not given.
     """
-    previous = _previous(out, force=force)
+    previous = previous_outputs(out, force=force, ours=ours)
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
@@ -158,11 +160,15 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
-def _previous(out: Path, *, force: bool) -> list[str]:
-    """Files that an earlier run wrote to `out`."""
+def previous_outputs(out: Path, *, force: bool, ours: Sequence[str] = ()) -> list[str]:
+    """Files that an earlier run wrote to `out`, by its manifest.
+
+    Raises:
+        UsageError: `out` is a file, or holds files of others and `force` is not given.
+    """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; choose another --output")
-    if not out.exists() or not any(out.iterdir()):
+    if not out.exists() or all(entry.name in ours for entry in out.iterdir()):
         return []
     try:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))

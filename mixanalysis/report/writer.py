@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from mixanalysis import width
 from mixanalysis.datasets import Dataset, open_dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.features import Position, accuracy
@@ -23,7 +24,6 @@ from mixanalysis.results import LAYERS, NETWORKS
 from mixanalysis.similarity import CKAResult, cka
 from mixanalysis.similarity.layerwise import BATCH_SIZE
 from mixanalysis.spectra import SpectrumResult, spectrum
-from mixanalysis.width import channel_line, points
 
 Stage = Callable[[str], Callable[[int, int], None] | None]
 """Asked for a progress callback when a stage of that name begins."""
@@ -42,6 +42,7 @@ def write_report(
     limit: int | None = None,
     kind: FigureFormat = "png",
     force: bool = False,
+    ours: Sequence[str] = (),
     request: Request | None = None,
     stage: Stage = lambda _name: None,
 ) -> Path:
@@ -58,6 +59,7 @@ def write_report(
         limit: use only the first images.
         kind: file format of the figures.
         force: also write into a folder that holds other files.
+        ours: names in `out` that are not files of others, though no manifest lists them.
         request: what was asked for, for the manifest.
         stage: asked for a progress callback at each stage.
 
@@ -76,13 +78,16 @@ def write_report(
     dataset = data if isinstance(data, Dataset) else open_dataset(data, shape=loaded[0].config.input_shape)
     dataset = dataset.first(limit)
     request = request or Request("write_report", parameters={"position": position, "batch_size": batch_size})
-    with opened(out, request, networks=loaded, dataset=dataset, kind=kind, force=force) as folder:
+    with opened(out, request, networks=loaded, dataset=dataset, kind=kind, force=force, ours=ours) as folder:
         summary = network_table(loaded, dataset)
         similarity = cka(
             *loaded, data=dataset, position=position, batch_size=batch_size, progress=stage("CKA")
         )
         spectra = spectrum(*loaded, progress=stage("spectra"))
-        width = points(loaded)
+        own = width.distinct((network.omega, (network.expansion,) * 2) for network in loaded)
+        lines = pd.concat([width.line(omega, gammas[0]) for omega, gammas in own], ignore_index=True)
+        channels = pd.concat([width.channel_line(omega, gammas) for omega, gammas in own], ignore_index=True)
+        points = width.points(loaded)
         for name, frame in (
             ("networks", summary),
             ("layers", layer_table(loaded)),
@@ -90,10 +95,16 @@ def write_report(
             ("cka_diagonal", similarity.diagonal),
             ("spectrum", spectra.summary),
             ("singular_values", spectra.values),
-            ("width_points", width),
+            ("width_points", points),
+            ("width_line", lines),
+            ("width_channels", channels),
         ):
             folder.table(name, frame)
-        drawings = list(_drawings(loaded, similarity, spectra, width))
+        drawings = [
+            *similarity_drawings(loaded[0].label, similarity),
+            *spectrum_drawings(spectra),
+            *width_drawings(lines, channels, points),
+        ]
         advance = stage("figures")
         for index, (name, size, draw, arguments, _) in enumerate(drawings):
             folder.figure(name, figure(draw, size, *arguments))
@@ -161,12 +172,12 @@ Drawing = tuple[str, tuple[float, float], Callable[..., None], tuple[Any, ...], 
 """File name, size in inches, what draws it, its tables, and its caption."""
 
 
-def _drawings(
-    networks: Sequence[Network], similarity: CKAResult, spectra: SpectrumResult, width: pd.DataFrame
-) -> Iterator[Drawing]:
+def similarity_drawings(reference: str, similarity: CKAResult) -> list[Drawing]:
+    """Means, profile against the reference network, and a heat map a pair."""
     cells, diagonal = similarity.cells, similarity.diagonal
     first = cells.iloc[0]
     how = f"{first['estimator']}; {first['features']}; {first['n']} images of {first['data']}"
+    drawings: list[Drawing] = []
     if diagonal["mean"].notna().any():
         caption = (
             "Mean over the diagonal of the block x block CKA of each pair of networks that have the same number "
@@ -174,39 +185,52 @@ def _drawings(
             f"the floor. {how}."
         )
         size = (5.4, 1.0 + 0.22 * len(diagonal))
-        yield "cka_means", size, figures.cka_means, (diagonal,), caption
-    reference = networks[0].label
-    if len(networks) > 1:
+        drawings.append(("cka_means", size, figures.cka_means, (diagonal,), caption))
+    if (cells["network_a"] != cells["network_b"]).any():
         caption = f"CKA of each block of {reference} with the block at the same position of the others. {how}."
-        yield "cka_profile", (5.6, 2.9), figures.cka_profile, (cells, reference), caption
+        drawings.append(("cka_profile", (5.6, 2.9), figures.cka_profile, (cells, reference), caption))
     for a, b in diagonal[["network_a", "network_b"]].itertuples(index=False, name=None):
         pair = cells[(cells["network_a"] == a) & (cells["network_b"] == b)]
         caption = f"CKA of every block of {a} with every block of {b}. {how}."
-        yield f"cka_{_slug(a)}_{_slug(b)}", (3.6, 3.3), figures.cka_heatmap, (pair,), caption
+        drawings.append((f"cka_{_slug(a)}_{_slug(b)}", (3.6, 3.3), figures.cka_heatmap, (pair,), caption))
+    return drawings
+
+
+def spectrum_drawings(spectra: SpectrumResult) -> list[Drawing]:
+    """Largest values against the edge, and histograms of every network's layers."""
     caption = (
         "Largest singular value of every layer over the value that noise of the same structure and variance "
         "would have: the Marchenko-Pastur edge of a shared factor, the graph edge or heaviest hub of a mask."
     )
-    yield "spectrum_edges", (5.6, 2.9), figures.spectrum_edges, (spectra.summary,), caption
-    for network in networks:
-        rows = spectra.summary[spectra.summary["network"] == network.label]
+    drawings: list[Drawing] = [
+        ("spectrum_edges", (5.6, 2.9), figures.spectrum_edges, (spectra.summary,), caption)
+    ]
+    for label, rows in spectra.summary.groupby("network", sort=False):
         for number, start in enumerate(range(0, len(rows), PANELS), start=1):
             part = rows.iloc[start : start + PANELS]
             height = 0.7 + 1.45 * -(-len(part) // 4)
             caption = (
-                f"Singular values of the effective layers of {network.label} against the Marchenko-Pastur law "
-                "of measured variance; p is the Tracy-Widom probability of the largest one under the null."
+                f"Singular values of the effective layers of {label} against the Marchenko-Pastur law of "
+                f"{part.iloc[0]['variance_source']} variance; p is the Tracy-Widom probability of the largest "
+                "one under the null."
             )
-            name = f"spectrum_{_slug(network.label)}" + (f"_{number}" if len(rows) > PANELS else "")
-            yield name, (7.0, height), figures.spectrum_histograms, (part, spectra.values), caption
+            name = f"spectrum_{_slug(str(label))}" + (f"_{number}" if len(rows) > PANELS else "")
+            arguments = (part, spectra.values)
+            drawings.append((name, (7.0, height), figures.spectrum_histograms, arguments, caption))
+    return drawings
+
+
+def width_drawings(lines: pd.DataFrame, channels: pd.DataFrame, networks: pd.DataFrame) -> list[Drawing]:
+    """p(m) with the networks as points, and m(C) and p(C) of Mixers."""
     caption = (
         "Density p against effective width m. Each line holds Omega, the average number of connections of a "
-        "layer, fixed at that of a network; each network is a point on its own line."
+        "layer, fixed; each network is a point on the line of its own Omega."
     )
-    yield "width", (5.6, 3.2), figures.width_lines, (width,), caption
-    mixers = channel_line(networks[0].omega, networks[0].expansion)
-    caption = f"Effective width and density of all Mixers with the Omega of {reference}, by their channels."
-    yield "width_channels", (5.6, 2.5), figures.channel_lines, (mixers,), caption
+    mixers = "Effective width and density of all Mixers with a given Omega, by their channels."
+    return [
+        ("width", (5.6, 3.2), figures.width_lines, (lines, networks), caption),
+        ("width_channels", (5.6, 2.7), figures.channel_lines, (channels,), mixers),
+    ]
 
 
 def _pages(
@@ -217,7 +241,7 @@ def _pages(
     spectra: SpectrumResult,
     drawings: Sequence[Drawing],
 ) -> list[Callable[[], Page]]:
-    def page(title: str, part: Sequence[Drawing]) -> Page:
+    def page(title: str, part: Iterable[Drawing]) -> Page:
         result = Page(title)
         for _, size, draw, arguments, caption in part:
             result.drawing(draw, size[1], caption, *arguments)
@@ -225,7 +249,7 @@ def _pages(
 
     pages: list[Callable[[], Page]] = [partial(_first_page, summary, similarity, spectra)]
     by_topic = {
-        "Similarity": [drawing for drawing in drawings if drawing[0].startswith("cka")],
+        "Similarity": _together([drawing for drawing in drawings if drawing[0].startswith("cka")]),
         "Spectra": [drawing for drawing in drawings if drawing[0].startswith("spectrum")],
         "Effective width": [drawing for drawing in drawings if drawing[0].startswith("width")],
     }
@@ -233,6 +257,21 @@ def _pages(
         pages += [partial(page, title, group) for group in _filled(part)]
     pages.append(partial(_provenance_page, networks, dataset))
     return pages
+
+
+def _together(drawings: Sequence[Drawing]) -> list[Drawing]:
+    """The same drawings with heat maps joined, six to a drawing."""
+    maps = [drawing for drawing in drawings if drawing[2] is figures.cka_heatmap]
+    joined = [drawing for drawing in drawings if drawing[2] is not figures.cka_heatmap]
+    for start in range(0, len(maps), 6):
+        group = maps[start : start + 6]
+        pairs = [arguments[0] for _, _, _, arguments, _ in group]
+        names = ", ".join(f"{pair.iloc[0]['network_a']} – {pair.iloc[0]['network_b']}" for pair in pairs)
+        how = group[0][4].split(". ", 1)[1]
+        caption = f"CKA of every block of one network with every block of the other: {names}. {how}"
+        size = (7.0, 3.0 * -(-len(group) // 2))
+        joined.append(("cka_maps", size, figures.cka_heatmaps, (pairs,), caption))
+    return joined
 
 
 def _filled(drawings: Sequence[Drawing], height: float = 9.6, caption: float = 0.55) -> list[list[Drawing]]:

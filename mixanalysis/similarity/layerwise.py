@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mixanalysis.datasets import Dataset, open_dataset
-from mixanalysis.errors import DataError, UsageError
+from mixanalysis.errors import DataError, NothingToAnalyseError, UsageError
 from mixanalysis.features import Position, capturing, tap_paths
 from mixanalysis.models import Network
 from mixanalysis.results import CKA_CELLS, CKA_DIAGONAL, records
@@ -51,12 +52,30 @@ class Subject:
     trained: bool | None = None
 
     @classmethod
-    def of(cls, network: Network, position: Position = "before-skip") -> Subject:
-        """A network's mixing blocks."""
+    def of(
+        cls,
+        network: Network,
+        position: Position = "before-skip",
+        layers: Callable[[str], bool] = lambda _name: True,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> Subject:
+        """A network's mixing blocks, those that `layers` keeps by their names.
+
+        Raises:
+            NothingToAnalyseError: no block is kept.
+        """
+        paths = {name: path for name, path in tap_paths(network, position).items() if layers(name)}
+        if not paths:
+            some = ", ".join(tap.name for tap in network.taps[:4])
+            raise NothingToAnalyseError(f"{network.label}: no block left to analyse; blocks are called {some}, ...")
+        module = network.module()
+        if device != "cpu" or dtype is not None:
+            module = copy.deepcopy(module).to(device, dtype)
         return cls(
             network.label,
-            network.module(),
-            tap_paths(network, position),
+            module,
+            paths,
             {tap.name: tap.role for tap in network.taps},
             network.config.input_shape,
             f"block outputs {position.replace('-', ' ')}, flattened",
@@ -109,8 +128,11 @@ def cka(
     *networks: Network | Subject,
     data: str | Dataset = "digits",
     position: Position = "before-skip",
+    layers: Callable[[str], bool] = lambda _name: True,
     batch_size: int = BATCH_SIZE,
     limit: int | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CKAResult:
     """Mini-batch CKA with the unbiased HSIC_1 between all layers of all pairs of networks.
@@ -121,8 +143,11 @@ def cka(
         networks: one (compared with itself) or more, with different labels.
         data: a data set or its name.
         position: block outputs before the skip is added (HK's choice) or after it.
+        layers: keeps a network's block by its name.
         batch_size: images per batch, at least 4.
         limit: use only the first images.
+        device: where the networks run.
+        dtype: precision of the forward pass, that of the checkpoint by default.
         progress: called after each batch with the batches done and in all.
 
     Returns:
@@ -133,7 +158,8 @@ def cka(
         DataError: the data can't be read or don't fit a network, or a feature is not finite.
     """
     subjects = [
-        network if isinstance(network, Subject) else Subject.of(network, position) for network in networks
+        network if isinstance(network, Subject) else Subject.of(network, position, layers, device, dtype)
+        for network in networks
     ]
     _check(subjects, batch_size)
     dataset = data if isinstance(data, Dataset) else open_dataset(data, shape=subjects[0].input_shape)

@@ -1,0 +1,5 @@
+"""`python -m mixanalysis_cli` is `mixanalysis`."""
+
+from mixanalysis_cli.app import main
+
+main()

@@ -1,0 +1,46 @@
+"""The application: its commands, and what is done once before any of them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from mixanalysis import __version__
+from mixanalysis_cli import cka, demo, inspect, report, spectrum, train, width
+
+TERMINATED = 143
+
+app = typer.Typer(
+    name="mixanalysis",
+    help="Layerwise CKA, singular-value spectra and effective width of trained MLP-Mixers and sparse MLPs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mixanalysis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Layerwise CKA, singular-value spectra and effective width of trained MLP-Mixers and sparse MLPs."""
+
+
+for module in (demo, inspect, cka, spectrum, width, report, train):
+    app.command(module.NAME)(module.command)
+
+
+def main() -> None:
+    """Run the command line; a termination signal unwinds like an exception, so that nothing half-written stays."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    app()

@@ -1,0 +1,39 @@
+"""`mixanalysis demo`: the newcomer's first command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from mixanalysis_cli import options, terminal
+
+NAME = "demo"
+
+
+@terminal.reporting
+def command(
+    context: typer.Context,
+    output: options.Output = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    dry_run: options.DryRun = False,
+    force: options.Force = False,
+    config: options.ConfigFile = None,
+) -> None:
+    """Train small networks on the embedded digits, analyse them, and write a report."""
+    from mixanalysis.paper import demo, run_demo
+    from mixanalysis.report import Request
+
+    out = output or Path("reports/demo")
+    if dry_run:
+        for run in demo.RUNS:
+            epochs = f"{run.epochs} epochs" if run.epochs else "untrained"
+            typer.echo(f"{out / 'checkpoints' / run.name}.safetensors: {run.family}, seed {run.seed}, {epochs}")
+        typer.echo(f"{out / 'report.pdf'}: report")
+        return
+    request = Request(NAME, sys.argv, *options.resolved(context))
+    with terminal.progress(quiet=quiet) as stage:
+        path = run_demo(out, force=force, request=request, stage=stage)
+    typer.echo(str(path))

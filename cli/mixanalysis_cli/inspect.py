@@ -1,0 +1,43 @@
+"""`mixanalysis inspect`: what a checkpoint is."""
+
+from __future__ import annotations
+
+import typer
+
+from mixanalysis_cli import options, terminal
+
+NAME = "inspect"
+
+
+@terminal.reporting
+def command(
+    context: typer.Context,
+    checkpoints: options.Checkpoints,
+    layout: options.Layout = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    config: options.ConfigFile = None,
+) -> None:
+    """Say what checkpoints are: format, family, config, layers, width, density, and what was not used."""
+    from mixanalysis.layouts import load_all
+    from mixanalysis.report.describe import describe, facts
+    from mixanalysis.report.writer import layer_table
+
+    networks = load_all(checkpoints, layout)
+    if json:
+        terminal.show_json([describe(network) for network in networks])
+        return
+    columns = {
+        "layer": "layer",
+        "role": "mixes",
+        "rows": "rows",
+        "columns": "columns",
+        "width": "m",
+        "expansion": "γ",
+        "density": "p",
+        "connections": "connections",
+    }
+    for network in networks:
+        terminal.show_facts(facts(network))
+        terminal.show_table(layer_table([network]), columns)

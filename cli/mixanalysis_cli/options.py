@@ -1,0 +1,117 @@
+"""Options that mean the same in every command."""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class Format(StrEnum):
+    """File formats of figures."""
+
+    png = "png"
+    svg = "svg"
+    pdf = "pdf"
+
+
+class Position(StrEnum):
+    """Where a block's features are read."""
+
+    before_skip = "before-skip"
+    after_skip = "after-skip"
+
+
+class Dtype(StrEnum):
+    """Precision of the forward pass."""
+
+    float32 = "float32"
+    float64 = "float64"
+    bfloat16 = "bfloat16"
+
+
+def _read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the file's values the command's defaults; a name that the command doesn't know is an error."""
+    if path is None or context.resilient_parsing:
+        return path
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise typer.BadParameter(f"{path}: not a readable TOML file: {error}") from None
+    values = {name.replace("-", "_"): value for name, value in values.items()}
+    known = {parameter.name for parameter in context.command.params if parameter.name} - {"config"}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise typer.BadParameter(f"{path}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    context.default_map = {**(context.default_map or {}), **values}
+    return path
+
+
+Checkpoints = Annotated[list[Path], typer.Argument(help="Checkpoint files.", show_default=False)]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder for tables, figures and the manifest.", show_default=False),
+]
+FigureFormat = Annotated[Format, typer.Option("--format", help="File format of the figures.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Data = Annotated[
+    str, typer.Option("--data", help="Images: digits (embedded), noise, or the path of a .npz file.")
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first images.", show_default="all")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")]
+Device = Annotated[str, typer.Option("--device", help="Where the networks run: cpu, cuda, cuda:1, ...")]
+Precision = Annotated[
+    Dtype | None,
+    typer.Option("--dtype", help="Precision of the forward pass.", show_default="the checkpoint's"),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of whatever is random.")]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option("--layers", help="Only layers whose names match, e.g. '*.token*'; repeatable.", show_default="all"),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", help="Not the layers whose names match; repeatable.", show_default="none"),
+]
+Layout = Annotated[
+    str | None, typer.Option("--layout", help="Name of the checkpoints' layout.", show_default="recognised")
+]
+Features = Annotated[
+    Position, typer.Option("--features", help="Outputs of mixing blocks, before or after the skip is added.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an unexpected error.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Force = Annotated[bool, typer.Option("--force", help="Also write where files of others are.")]
+Resume = Annotated[
+    bool, typer.Option("--resume/--no-resume", help="Keep finished checkpoints and go on from interrupted ones.")
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="TOML file with values for these options.",
+        callback=_read_config,
+        is_eager=True,
+        show_default=False,
+    ),
+]
+
+
+def resolved(context: typer.Context) -> tuple[dict[str, Any], dict[str, str]]:
+    """Every parameter's value, JSON-ready, and where it came from."""
+    values = {name: _plain(value) for name, value in context.params.items()}
+    sources = {}
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        sources[name] = "unknown" if source is None else source.name.lower().replace("_", " ")
+    return values, sources
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path | StrEnum) else value

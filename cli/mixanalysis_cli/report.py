@@ -1,0 +1,63 @@
+"""`mixanalysis report`: everything about some checkpoints."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from mixanalysis_cli import options, terminal
+
+NAME = "report"
+
+
+@terminal.reporting
+def command(
+    context: typer.Context,
+    checkpoints: options.Checkpoints,
+    output: options.Output = None,
+    data: options.Data = "digits",
+    limit: options.Limit = None,
+    batch_size: options.BatchSize = 64,
+    features: options.Features = options.Position.before_skip,
+    layout: options.Layout = None,
+    format: options.FigureFormat = options.Format.png,  # noqa: A002
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    dry_run: options.DryRun = False,
+    force: options.Force = False,
+    config: options.ConfigFile = None,
+) -> None:
+    """CKA, spectra and width of checkpoints as report.pdf, figures, tables and a manifest."""
+    import json as json_module
+
+    from mixanalysis.layouts import load_all
+    from mixanalysis.report import Request, write_report
+
+    out = output or Path("reports/report")
+    networks = load_all(checkpoints, layout)
+    if dry_run:
+        for network in networks:
+            layers = f"{len(network.layers)} layers, {len(network.taps)} blocks"
+            typer.echo(f"{network.provenance.path}: {network.family}, {layers}")
+        typer.echo(f"{out}: report.pdf, figures, tables, manifest.json")
+        return
+    with terminal.progress(quiet=quiet) as stage:
+        path = write_report(
+            networks,
+            data,
+            out,
+            position=features.value,
+            batch_size=batch_size,
+            limit=limit,
+            kind=format.value,
+            force=force,
+            request=Request(NAME, sys.argv, *options.resolved(context)),
+            stage=stage,
+        )
+    if json:
+        terminal.show_json(json_module.loads((out / "manifest.json").read_text(encoding="utf-8")))
+        return
+    typer.echo(str(path))

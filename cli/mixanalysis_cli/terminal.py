@@ -1,0 +1,120 @@
+"""What a command shows: tables on stdout, progress and notes on stderr, errors in one line."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import typer
+
+from mixanalysis.errors import MixanalysisError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+P = ParamSpec("P")
+Advance = Callable[[int, int], None]
+Stage = Callable[[str], Advance | None]
+
+WIDE = 240
+"""Columns of a table that doesn't go to a terminal."""
+
+INTERRUPTED = 130
+
+
+def reporting(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn errors into one line on stderr and the documented exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except MixanalysisError as error:
+            raise _failed(str(error), error.exit_code) from None
+        except KeyboardInterrupt:
+            raise _failed("interrupted", INTERRUPTED) from None
+        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+            raise
+        except Exception as error:
+            if kwargs.get("verbose"):
+                raise
+            message = f"unexpected {type(error).__name__}: {error}; --verbose shows where"
+            raise _failed(message, 1) from None
+
+    return wrapped
+
+
+def _failed(message: str, code: int) -> typer.Exit:
+    typer.echo(f"mixanalysis: error: {' '.join(message.split())}", err=True)
+    return typer.Exit(code)
+
+
+def note(message: str, *, quiet: bool) -> None:
+    """One line on stderr."""
+    if not quiet:
+        typer.echo(f"mixanalysis: {message}", err=True)
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Stage]:
+    """Progress bars with the time left on stderr, one a stage; none where stderr is not a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _name: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+
+        def stage(name: str) -> Advance:
+            task = bars.add_task(name, total=None)
+            return lambda done, total: bars.update(task, completed=done, total=total)
+
+        yield stage
+
+
+def show_table(frame: pd.DataFrame, columns: Mapping[str, str], title: str = "") -> None:
+    """Print some columns of a frame, numbers to four digits.
+
+    Args:
+        frame: the table.
+        columns: for each column, its heading.
+        title: a line above.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for name, heading in columns.items():
+        numeric = frame[name].dtype.kind in "biuf"
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric)
+    for row in frame[list(columns)].itertuples(index=False, name=None):
+        table.add_row(*(text(value) for value in row))
+    console.print(table)
+
+
+def show_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Print names and values, aligned."""
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        typer.echo(f"{name:<{width}}  {value}")
+
+
+def show_json(data: Any) -> None:
+    """Print JSON-ready data."""
+    from mixanalysis.results import to_json
+
+    typer.echo(to_json(data))
+
+
+def text(value: Any) -> str:
+    """A cell's text."""
+    if value is None or value != value:  # noqa: PLR0124
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

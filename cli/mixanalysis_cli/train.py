@@ -1,0 +1,137 @@
+"""`mixanalysis train`: make a checkpoint."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixanalysis_cli import options, terminal
+
+NAME = "train"
+
+
+class Optimizer(StrEnum):
+    """Optimisers."""
+
+    adamw = "adamw"
+    sgd = "sgd"
+
+
+class Block(StrEnum):
+    """Blocks of an MLP."""
+
+    mlp = "mlp"
+    fc = "fc"
+
+
+class Mask(StrEnum):
+    """How a mask is drawn."""
+
+    bernoulli = "bernoulli"
+    exact = "exact"
+
+
+class MaskValue(StrEnum):
+    """The mask's non-zero value."""
+
+    inverse_root = "inverse-root"
+    one = "one"
+
+
+@terminal.reporting
+def command(
+    context: typer.Context,
+    family: Annotated[
+        str, typer.Argument(help="mixer, rp-mixer, s-mixer, rp-s-mixer, sw-mlp or mlp.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The checkpoint.", show_default="checkpoints/FAMILY.safetensors"),
+    ] = None,
+    data: options.Data = "digits",
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", min=1, help="Side of the resized images; digits only.", show_default="16 for digits"),
+    ] = None,
+    patch: Annotated[int, typer.Option("--patch", min=1, help="Side of a patch in pixels.")] = 4,
+    channels: Annotated[int | None, typer.Option("--channels", help="C.", show_default="16")] = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", help="S.", show_default="patches")] = None,
+    expansion: Annotated[float | None, typer.Option("--expansion", help="gamma.", show_default="2")] = None,
+    expansion_token: Annotated[
+        float | None, typer.Option("--expansion-token", help="gamma_S.", show_default="--expansion")
+    ] = None,
+    expansion_channel: Annotated[
+        float | None, typer.Option("--expansion-channel", help="gamma_C.", show_default="--expansion")
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option("--depth", help="Base blocks of a Mixer, or blocks of an MLP.", show_default="3, or 6"),
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option("--width", help="m of an MLP.", show_default="patches x channels")
+    ] = None,
+    density: Annotated[
+        float | None,
+        typer.Option("--density", help="p of an SW-MLP.", show_default="that of the Mixer of these sizes"),
+    ] = None,
+    block: Annotated[Block | None, typer.Option("--block", help="Blocks of an MLP.", show_default="mlp")] = None,
+    mask: Annotated[
+        Mask | None, typer.Option("--mask", help="Each cell by chance, or an exact number.", show_default="bernoulli")
+    ] = None,
+    mask_value: Annotated[
+        MaskValue | None,
+        typer.Option("--mask-value", help="Masks in {0, 1/sqrt(p)} or {0, 1}.", show_default="inverse-root"),
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=0, help="Passes over the training set.")] = 30,
+    lr: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = 3e-3,
+    optimizer: Annotated[
+        Optimizer, typer.Option("--optimizer", help="AdamW, or SGD with Nesterov momentum 0.9.")
+    ] = Optimizer.adamw,
+    weight_decay: Annotated[float, typer.Option("--weight-decay", help="Of weight matrices.")] = 0.01,
+    batch_size: options.BatchSize = 64,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    resume: options.Resume = True,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    dry_run: options.DryRun = False,
+    force: options.Force = False,
+    config: options.ConfigFile = None,
+) -> None:
+    """Train a network and write its checkpoint; go on from where an interrupted run stopped."""
+    from mixanalysis.layouts import load
+    from mixanalysis.models import Sizes
+    from mixanalysis.report.describe import describe
+    from mixanalysis.training import TrainingConfig, plan, train
+
+    out = output or Path("checkpoints") / f"{family}.safetensors"
+    sizes = Sizes(
+        channels=channels,
+        tokens=tokens,
+        expansion=expansion,
+        expansion_token=expansion_token,
+        expansion_channel=expansion_channel,
+        depth=depth,
+        width=width,
+        density=density,
+        block=None if block is None else block.value,
+        mask=None if mask is None else mask.value,
+        mask_value=None if mask_value is None else mask_value.value,
+    )
+    network, sets = plan(family, sizes, data, patch=patch, image_size=image_size, limit=limit)
+    settings = TrainingConfig(epochs, optimizer.value, lr, weight_decay, batch_size, seed)
+    if dry_run:
+        typer.echo(f"{out}: {network.family}, m = {network.width}, {settings}, {len(sets[0])} training images")
+        return
+    with terminal.progress(quiet=quiet) as stage:
+        train(network, sets, out, settings, resume=resume, force=force, progress=stage(family))
+    found = describe(load(out))
+    if json:
+        terminal.show_json(found)
+        return
+    accuracy = found["training"]["test_accuracy"]
+    typer.echo(f"{out}: {found['family']}, {found['parameters']:,} parameters, test accuracy {accuracy:.2%}")

@@ -1,0 +1,97 @@
+"""`mixanalysis width`: effective width and density at a fixed number of connections."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixanalysis.errors import UsageError
+from mixanalysis_cli import options, terminal
+
+NAME = "width"
+
+
+@terminal.reporting
+def command(
+    context: typer.Context,
+    checkpoints: Annotated[
+        list[Path] | None, typer.Argument(help="Checkpoint files, drawn as points.", show_default=False)
+    ] = None,
+    omega: Annotated[
+        list[str] | None,
+        typer.Option("--omega", help="Connections per layer, e.g. 1e8 or 2^19; repeatable.", show_default=False),
+    ] = None,
+    expansion: Annotated[float, typer.Option("--expansion", help="gamma of the lines of --omega.")] = 1.0,
+    expansion_token: Annotated[
+        float | None, typer.Option("--expansion-token", help="gamma_S.", show_default="--expansion")
+    ] = None,
+    expansion_channel: Annotated[
+        float | None, typer.Option("--expansion-channel", help="gamma_C.", show_default="--expansion")
+    ] = None,
+    output: options.Output = None,
+    layout: options.Layout = None,
+    format: options.FigureFormat = options.Format.png,  # noqa: A002
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    force: options.Force = False,
+    config: options.ConfigFile = None,
+) -> None:
+    """Lines p(m) and m(C) at fixed Omega, the widest Mixer, and checkpoints as points on their own lines."""
+    from mixanalysis.layouts import load_all
+    from mixanalysis.report import Request
+    from mixanalysis.report.commands import width_report
+
+    out = output or Path("reports/width")
+    networks = load_all(checkpoints or [], layout)
+    request = Request(NAME, sys.argv, *options.resolved(context))
+    gammas = (
+        expansion if expansion_token is None else expansion_token,
+        expansion if expansion_channel is None else expansion_channel,
+    )
+    omegas = [_number(text) for text in omega or []]
+    result = width_report(networks, omegas, gammas, out, request, kind=format.value, force=force)
+    if json:
+        terminal.show_json(result.to_json())
+        return
+    if len(result.optima):
+        columns = {
+            "omega": "Ω",
+            "expansion_token": "γ_S",
+            "expansion_channel": "γ_C",
+            "tokens": "S*",
+            "channels": "C*",
+            "width": "m*",
+            "density": "p*",
+            "narrowest_mixer": "narrowest Mixer",
+            "narrowest_sparse": "narrowest SW-MLP",
+        }
+        terminal.show_table(result.optima, columns, "Widest Mixer at fixed Ω")
+    if len(result.points):
+        names = {
+            "network": "network",
+            "family": "family",
+            "width": "m",
+            "density": "p",
+            "expansion": "γ",
+            "omega": "Ω",
+            "widest_mixer": "m* at this Ω",
+        }
+        terminal.show_table(result.points, names, "Checkpoints")
+    typer.echo(str(out))
+
+
+def _number(text: str) -> float:
+    """A number such as 5e5, 2^19 or 2**19."""
+    base, power, exponent = text.replace("**", "^").partition("^")
+    try:
+        value = float(base) ** float(exponent) if power else float(base)
+    except (ValueError, OverflowError, ZeroDivisionError):
+        value = math.nan
+    if isinstance(value, complex) or not math.isfinite(value):
+        raise UsageError(f"--omega must be a number such as 1e8 or 2^19, got {text!r}")
+    return value

@@ -1,0 +1,168 @@
+"""The table of families, and configurations from the few numbers that one names a network by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from torch import nn
+
+from mixanalysis.errors import UsageError
+from mixanalysis.models import mixer, s_mixer, sw_mlp
+from mixanalysis.models.config import Patches
+from mixanalysis.models.network import Config, MixingLayer, Tap, Weights
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a kind of network is configured, built, and read from its weights."""
+
+    config: type[Any]
+    module: Callable[[Any], nn.Module]
+    layers: Callable[[Any, Weights], tuple[MixingLayer, ...]]
+    taps: Callable[[Any], tuple[Tap, ...]]
+
+
+_MIXER = Family(mixer.MixerConfig, mixer.Mixer, mixer.mixing_layers, mixer.taps)
+_S_MIXER = Family(s_mixer.SMixerConfig, s_mixer.SMixer, s_mixer.mixing_layers, s_mixer.taps)
+_SW_MLP = Family(sw_mlp.SWMLPConfig, sw_mlp.SWMLP, sw_mlp.mixing_layers, sw_mlp.taps)
+
+FAMILIES: dict[str, Family] = {
+    "mixer": _MIXER,
+    "rp-mixer": _MIXER,
+    "s-mixer": _S_MIXER,
+    "rp-s-mixer": _S_MIXER,
+    "sw-mlp": _SW_MLP,
+    "mlp": _SW_MLP,
+}
+"""Every family by the name that its configuration answers with."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The numbers that name a network; None where the family's default is wanted.
+
+    Attributes:
+        channels: C of a Mixer; an MLP's default width is S0 C.
+        tokens: S of a Mixer; the number of patches by default.
+        expansion: gamma; 2 by default, always 1 for an S-Mixer.
+        expansion_token: gamma_S of a Mixer, `expansion` by default.
+        expansion_channel: gamma_C of a Mixer, `expansion` by default.
+        depth: base blocks of a Mixer (3), or blocks of an MLP (6).
+        width: m of an MLP; S0 C by default.
+        density: p of an SW-MLP; by default the Mixer's own, (1/S0 + 1/C)/2.
+        block: "mlp" (default) or "fc" blocks of an MLP.
+        mask: "bernoulli" (default) or "exact".
+        mask_value: "inverse-root" (default) or "one".
+    """
+
+    channels: int | None = None
+    tokens: int | None = None
+    expansion: float | None = None
+    expansion_token: float | None = None
+    expansion_channel: float | None = None
+    depth: int | None = None
+    width: int | None = None
+    density: float | None = None
+    block: str | None = None
+    mask: str | None = None
+    mask_value: str | None = None
+
+
+_SHARED = {"channels", "depth"}
+_ACCEPTED = {
+    _MIXER.config: _SHARED | {"tokens", "expansion", "expansion_token", "expansion_channel"},
+    _S_MIXER.config: _SHARED | {"tokens"},
+    _SW_MLP.config: _SHARED | {"expansion", "width", "density", "block", "mask", "mask_value"},
+}
+
+CHANNELS = 16
+"""Default C."""
+
+
+def configure(family: str, patches: Patches, classes: int, sizes: Sizes) -> Config:
+    """The configuration of a network of that family.
+
+    Args:
+        family: a key of `FAMILIES`.
+        patches: the images and their patches.
+        classes: outputs.
+        sizes: the numbers that name the network.
+
+    Raises:
+        UsageError: the family is unknown, a number doesn't apply to it, or is out of range.
+    """
+    if family not in FAMILIES:
+        raise UsageError(f"unknown family {family!r}; known are {', '.join(FAMILIES)}")
+    accepted = set(_ACCEPTED[FAMILIES[family].config])
+    if family == "mlp":
+        accepted -= {"density", "mask", "mask_value"}
+    for field in fields(sizes):
+        if getattr(sizes, field.name) is not None and field.name not in accepted:
+            option = field.name.replace("_", "-")
+            raise UsageError(f"--{option} doesn't apply to the family {family}")
+    try:
+        return _BUILDERS[FAMILIES[family].config](family, patches, classes, sizes)
+    except ValueError as error:
+        raise UsageError(f"{family}: {error}") from None
+
+
+def _mixer(family: str, patches: Patches, classes: int, sizes: Sizes) -> Config:
+    gamma = _or(sizes.expansion, 2.0)
+    return mixer.MixerConfig.of(
+        patches,
+        classes,
+        channels=_or(sizes.channels, CHANNELS),
+        depth=_or(sizes.depth, 3),
+        tokens=sizes.tokens,
+        expansion=(_or(sizes.expansion_token, gamma), _or(sizes.expansion_channel, gamma)),
+        permutation="random" if family.startswith("rp-") else "none",
+    )
+
+
+def _s_mixer(family: str, patches: Patches, classes: int, sizes: Sizes) -> Config:
+    return s_mixer.SMixerConfig(
+        patches,
+        classes,
+        tokens=_or(sizes.tokens, patches.count),
+        channels=_or(sizes.channels, CHANNELS),
+        depth=_or(sizes.depth, 3),
+        permutation="random" if family.startswith("rp-") else "none",
+    )
+
+
+def _sw_mlp(family: str, patches: Patches, classes: int, sizes: Sizes) -> Config:
+    channels = _or(sizes.channels, CHANNELS)
+    density = _or(sizes.density, (1 / patches.count + 1 / channels) / 2)
+    if family == "sw-mlp" and not density < 1:
+        msg = f"density must be below 1, got {density}; at 1 the network is a dense one, of the family mlp"
+        raise ValueError(msg)
+    kinds: dict[str, Any] = {
+        "block": _or(sizes.block, "mlp"),
+        "mask": _or(sizes.mask, "bernoulli"),
+        "mask_value": _or(sizes.mask_value, "inverse-root"),
+    }
+    return sw_mlp.SWMLPConfig.of(
+        patches,
+        classes,
+        size=_or(sizes.width, patches.count * channels),
+        depth=_or(sizes.depth, 6),
+        density=density if family == "sw-mlp" else 1.0,
+        expansion=_or(sizes.expansion, 2.0),
+        **kinds,
+    )
+
+
+_BUILDERS: dict[type[Any], Callable[[str, Patches, int, Sizes], Config]] = {
+    _MIXER.config: _mixer,
+    _S_MIXER.config: _s_mixer,
+    _SW_MLP.config: _sw_mlp,
+}
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value

@@ -1,0 +1,172 @@
+"""One analysis with its folder of tables and figures, for the commands that aren't the whole report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from mixanalysis import width
+from mixanalysis.datasets import open_dataset
+from mixanalysis.errors import UsageError
+from mixanalysis.features import Position
+from mixanalysis.models import Network
+from mixanalysis.report.folder import Request, opened
+from mixanalysis.report.style import FigureFormat, figure
+from mixanalysis.report.writer import Drawing, Stage, similarity_drawings, spectrum_drawings, width_drawings
+from mixanalysis.results import WIDTH_OPTIMA, records
+from mixanalysis.selection import matching
+from mixanalysis.similarity import CKAResult, cka
+from mixanalysis.spectra import SpectrumResult, spectrum
+from mixanalysis.spectra.analysis import VarianceSource
+
+
+def cka_report(
+    networks: Sequence[Network],
+    out: Path,
+    request: Request,
+    *,
+    data: str = "digits",
+    limit: int | None = None,
+    batch_size: int = 64,
+    position: Position = "before-skip",
+    layers: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    device: str = "cpu",
+    dtype: str | None = None,
+    seed: int = 0,
+    kind: FigureFormat = "png",
+    force: bool = False,
+    stage: Stage = lambda _name: None,
+) -> CKAResult:
+    """CKA of every pair, written to `out`.
+
+    Raises:
+        UsageError: the device isn't there, or the folder holds files of others.
+        NothingToAnalyseError: a network has no block of the wanted names.
+    """
+    _check_device(device)
+    dataset = open_dataset(data, shape=networks[0].config.input_shape, seed=seed).first(limit)
+    with opened(out, request, networks=networks, dataset=dataset, kind=kind, force=force) as folder:
+        result = cka(
+            *networks,
+            data=dataset,
+            position=position,
+            layers=matching(layers, exclude),
+            batch_size=batch_size,
+            device=device,
+            dtype=None if dtype is None else getattr(torch, dtype),
+            progress=stage("CKA"),
+        )
+        folder.table("cka", result.cells)
+        folder.table("cka_diagonal", result.diagonal)
+        for name, size, draw, arguments, _ in similarity_drawings(networks[0].label, result):
+            folder.figure(name, figure(draw, size, *arguments))
+    return result
+
+
+def spectrum_report(
+    networks: Sequence[Network],
+    out: Path,
+    request: Request,
+    *,
+    variance: VarianceSource = "measured",
+    layers: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    kind: FigureFormat = "png",
+    force: bool = False,
+    stage: Stage = lambda _name: None,
+) -> SpectrumResult:
+    """Spectra of all layers, written to `out`.
+
+    Raises:
+        UsageError: the folder holds files of others.
+        NothingToAnalyseError: no layer has one of the wanted names.
+    """
+    with opened(out, request, networks=networks, kind=kind, force=force) as folder:
+        result = spectrum(
+            *networks, variance=variance, layers=matching(layers, exclude), progress=stage("spectra")
+        )
+        folder.table("spectrum", result.summary)
+        folder.table("singular_values", result.values)
+        for name, size, draw, arguments, _ in spectrum_drawings(result):
+            folder.figure(name, figure(draw, size, *arguments))
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class WidthResult:
+    """Lines at fixed Omega, their optima, and networks as points."""
+
+    lines: pd.DataFrame
+    channels: pd.DataFrame
+    optima: pd.DataFrame
+    points: pd.DataFrame
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        return {
+            "width_optima": records(self.optima),
+            "width_points": records(self.points),
+            "width_line": records(self.lines),
+            "width_channels": records(self.channels),
+        }
+
+
+def width_report(
+    networks: Sequence[Network],
+    omegas: Sequence[float],
+    expansions: tuple[float, float],
+    out: Path,
+    request: Request,
+    *,
+    kind: FigureFormat = "png",
+    force: bool = False,
+) -> WidthResult:
+    """Lines p(m) and m(C) for each Omega and for that of each network, written to `out`.
+
+    Args:
+        networks: drawn as points; their own Omegas give lines too.
+        omegas: average connections of a layer.
+        expansions: (gamma_S, gamma_C) of the lines of `omegas`.
+        out: the folder.
+        request: what was asked for.
+        kind: file format of the figures.
+        force: also write into a folder that holds files of others.
+
+    Raises:
+        UsageError: neither networks nor Omegas, or an Omega or expansion that isn't a positive number.
+    """
+    wanted: list[tuple[float, tuple[float, float]]] = [(omega, expansions) for omega in omegas]
+    if not wanted and not networks:
+        raise UsageError("give --omega, or checkpoints whose own Omega to use")
+    wanted += [(network.omega, (network.expansion, network.expansion)) for network in networks]
+    wanted = width.distinct(wanted)
+    result = WidthResult(
+        pd.concat([width.line(omega, width.mean_expansion(gammas)) for omega, gammas in wanted], ignore_index=True),
+        pd.concat([width.channel_line(omega, gammas) for omega, gammas in wanted], ignore_index=True),
+        WIDTH_OPTIMA.frame(width.optimum_row(omega, gammas) for omega, gammas in wanted),
+        width.points(networks),
+    )
+    with opened(out, request, networks=networks, kind=kind, force=force) as folder:
+        folder.table("width_line", result.lines)
+        folder.table("width_channels", result.channels)
+        folder.table("width_optima", result.optima)
+        folder.table("width_points", result.points)
+        drawings: list[Drawing] = width_drawings(result.lines, result.channels, result.points)
+        for name, size, draw, arguments, _ in drawings:
+            folder.figure(name, figure(draw, size, *arguments))
+    return result
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {device}: not available here: {reason}") from None
+

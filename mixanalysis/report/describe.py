@@ -1,0 +1,64 @@
+"""What a network is, in names and values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mixanalysis.models import Network, to_dict
+from mixanalysis.report.writer import layer_table
+from mixanalysis.results import records
+
+
+def describe(network: Network) -> dict[str, Any]:
+    """Everything that is known about a network without running it, JSON-ready."""
+    source = network.provenance
+    return {
+        "label": network.label,
+        "path": str(source.path),
+        "format": source.format,
+        "wrapper": source.wrapper,
+        "layout": source.layout,
+        "family": network.family,
+        "config": to_dict(network.config),
+        "width": network.width,
+        "density": network.density,
+        "expansion": network.expansion,
+        "expansions": network.expansions(),
+        "omega": network.omega,
+        "parameters": network.parameters,
+        "blocks": len(network.taps),
+        "training": dict(source.training),
+        "unused": list(source.unused),
+        "layers": records(layer_table([network])),
+    }
+
+
+def facts(network: Network) -> list[tuple[str, str]]:
+    """The same for reading, layers left out."""
+    source = network.provenance
+    found = describe(network)
+    expansions = ", ".join(f"{role} {gamma:.4g}" for role, gamma in found["expansions"].items())
+    lines = [
+        ("file", found["path"]),
+        ("format", f"{source.format}, wrapper {source.wrapper}, layout {source.layout}"),
+        ("family", network.family),
+        ("config", _pairs(found["config"])),
+        ("effective width", f"m = {network.width}"),
+        ("density", f"p = {network.density:.6g}"),
+        ("expansion", f"γ = {network.expansion:.4g} ({expansions})"),
+        ("connections", f"Ω = {network.omega:,.6g} per layer"),
+        ("parameters", f"{network.parameters:,}"),
+        ("blocks", ", ".join(tap.name for tap in network.taps)),
+    ]
+    if source.training:
+        shown = {name: value for name, value in source.training.items() if name not in ("key", "data_fingerprint")}
+        lines.append(("training", _pairs(shown)))
+    lines.append(("not used", ", ".join(source.unused) or "nothing: every tensor is used"))
+    return lines
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} ({_pairs(value)})" if isinstance(value, dict) else f"{name} {value}"
+        for name, value in values.items()
+    )

@@ -1,0 +1,49 @@
+"""From a family's name, a few numbers and a data set to what the trainer needs."""
+
+from __future__ import annotations
+
+from mixanalysis.datasets import Dataset, open_dataset
+from mixanalysis.errors import DataError, UsageError
+from mixanalysis.models import Config, Patches, Sizes, configure
+
+DIGITS_SIZE = 16
+"""Side to which the 8 x 8 digits are resized unless something else is asked for."""
+
+
+def plan(
+    family: str,
+    sizes: Sizes,
+    data: str = "digits",
+    *,
+    patch: int = 4,
+    image_size: int | None = None,
+    limit: int | None = None,
+) -> tuple[Config, tuple[Dataset, Dataset]]:
+    """A network's configuration, and the training and test set that fit it.
+
+    Args:
+        family: name of the family.
+        sizes: the numbers that name the network.
+        data: name of a data set with labels.
+        patch: side of a patch in pixels.
+        image_size: side of the square images; digits only, 16 by default.
+        limit: use only the first training images.
+
+    Raises:
+        UsageError: a size is out of range or doesn't apply.
+        DataError: the data can't be read or have no labels.
+    """
+    training, test = open_dataset(data, "train").first(limit), open_dataset(data, "test")
+    if training.labels is None:
+        raise DataError(f"{data}: has no labels to train on")
+    channels, height, width = (int(size) for size in training.images.shape[1:])
+    if training.resizable:
+        height = width = image_size or DIGITS_SIZE
+    elif image_size not in (None, height):
+        raise UsageError(f"--image-size applies to resizable data only; the images of {data} keep their size")
+    try:
+        patches = Patches(height, width, channels, patch)
+    except ValueError as error:
+        raise UsageError(f"--patch {patch}: {error}") from None
+    classes = max(training.classes, test.classes)
+    return configure(family, patches, classes, sizes), (training, test)
