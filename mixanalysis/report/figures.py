@@ -20,6 +20,9 @@ READABLE_CELLS = 14
 
 SIGNIFICANT = 0.01
 
+KINDS = ("", "untrained", "other seed")
+"""Relations of a pair that have a colour of their own."""
+
 
 def cka_heatmap(fig: FigureBase, cells: pd.DataFrame) -> None:
     """Layers by layers of one pair of networks; `cells` are the pair's rows of `results.CKA_CELLS`."""
@@ -64,11 +67,16 @@ def cka_means(fig: FigureBase, diagonal: pd.DataFrame) -> None:
     ax = fig.subplots()
     known = diagonal[diagonal["mean"].notna()].sort_values("mean", ascending=True, kind="stable")
     for height, row in enumerate(known.itertuples()):
-        kind = {"other seed": 2, "untrained": 1}.get(str(row.relation), 0)
+        kind = KINDS.index(row.relation) if row.relation in KINDS else 0
         bounds = np.nan_to_num([row.mean - row.low, row.high - row.mean])
-        ax.errorbar(
-            row.mean, height, xerr=bounds[:, None], fmt=marker(kind), color=colour(kind), capsize=2, elinewidth=1
-        )
+        style = {"fmt": marker(kind), "color": colour(kind), "capsize": 2, "elinewidth": 1}
+        ax.errorbar(row.mean, height, xerr=bounds[:, None], **style)
+    for kind, name in enumerate(KINDS):
+        if (known["relation"] == name).any() and name:
+            meaning = {"untrained": "untrained: floor", "other seed": "other seed: ceiling"}[name]
+            ax.plot([], [], marker(kind), color=colour(kind), label=meaning)
+    if ax.get_legend_handles_labels()[0]:
+        fig.legend(loc="outside upper right", ncols=2)
     names = [
         f"{row.network_a} – {row.network_b}" + (f" ({row.relation})" if row.relation else "")
         for row in known.itertuples()

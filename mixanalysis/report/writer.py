@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -306,38 +307,66 @@ def _first_page(summary: pd.DataFrame, similarity: CKAResult, spectra: SpectrumR
         for row in summary.itertuples()
     ]
     page.table(header, rows, (2.2, 1.2, 0.8, 0.9, 0.6, 1.2, 1.3, 0.8, 1.4))
-    for finding in findings(similarity, spectra):
-        page.paragraph(finding)
+    _similarity_findings(page, str(summary.iloc[0]["network"]), similarity)
+    page.paragraph("Spectra: layers whose largest singular value lies beyond the edge of noise", weight="bold")
+    level = f"Tracy-Widom p below {figures.SIGNIFICANT:g} over the number of the network's layers (Bonferroni)"
+    page.table(
+        ("network", "layers", "beyond", "largest s_max / edge", "in layer"),
+        [_spectrum_finding(str(name), rows) for name, rows in spectra.summary.groupby("network", sort=False)],
+        (2.2, 0.8, 0.8, 1.6, 2.4),
+    )
+    page.paragraph(f"Beyond: {level}.", size=7.5)
     return page
 
 
-def findings(similarity: CKAResult, spectra: SpectrumResult) -> list[str]:
-    """What the tables say, in sentences: means of the diagonals with their intervals, and layers beyond the edge."""
-    diagonal = similarity.diagonal[similarity.diagonal["mean"].notna()]
-    lines = []
-    if len(diagonal):
-        first = diagonal.iloc[0]
-        lines.append(
-            f"Mean CKA of blocks at the same position ({first['features']}; {first['n']} images of "
-            f"{first['data']}; 95% jackknife intervals over batches, which don't cover the choice of seed):"
+def _similarity_findings(page: Page, reference: str, similarity: CKAResult) -> None:
+    diagonal = similarity.diagonal
+    rows = diagonal[(diagonal["network_a"] == reference) & diagonal["mean"].notna()]
+    rows = rows.sort_values("mean", ascending=False, kind="stable")
+    if len(rows):
+        first = rows.iloc[0]
+        page.paragraph(f"Similarity to {reference}: mean CKA of blocks at the same position", weight="bold")
+        page.table(
+            ("network", "relation", "mean", "95% interval"),
+            [
+                (row.network_b, row.relation, f"{row.mean:.3f}", f"{row.low:.3f} to {row.high:.3f}")
+                for row in rows.itertuples()
+            ],
+            (2.2, 1.4, 1.0, 1.8),
         )
-    for row in diagonal.sort_values("mean", ascending=False, kind="stable").itertuples():
-        note = f" ({row.relation})" if row.relation else ""
-        lines.append(
-            f"    {row.network_a} – {row.network_b}{note}: {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        page.paragraph(
+            f"{first['features']}; {first['n']} images of {first['data']}; {first['estimator']}. Intervals are "
+            "delete-one-group jackknives over batches: they cover the choice of images, not that of the seed.",
+            size=7.5,
         )
-    lines += [
-        f"{row.network_a} – {row.network_b}: {row.status}."
-        for row in similarity.diagonal[similarity.diagonal["mean"].isna()].itertuples()
-    ]
-    lines += [f"Note: {warning}." for warning in similarity.warnings]
-    for name, rows in spectra.summary.groupby("network", sort=False):
-        beyond = int((rows["p_value"] < figures.SIGNIFICANT / len(rows)).sum())
-        lines.append(
-            f"{name}: the largest singular value lies beyond the edge of noise in {beyond} of {len(rows)} layers "
-            f"(Tracy-Widom, {figures.SIGNIFICANT:.0%} after Bonferroni's correction over its layers)."
-        )
-    return lines
+    if len(rows) > 1:
+        page.paragraph(ranking(reference, rows))
+    for row in diagonal[diagonal["mean"].isna()].itertuples():
+        page.paragraph(f"{row.network_a} – {row.network_b}: {row.status}.")
+    for warning in similarity.warnings:
+        page.paragraph(f"Note: {warning}.")
+
+
+def ranking(reference: str, rows: pd.DataFrame) -> str:
+    """In words, which networks are closest to the reference, and which of them the intervals tell apart.
+
+    Args:
+        reference: label of the network that the others are compared with.
+        rows: its rows of `results.CKA_DIAGONAL`, most similar first.
+    """
+    text = str(rows.iloc[0]["network_b"])
+    for above, below in itertools.pairwise(rows.itertuples()):
+        text += f" {'>' if above.low > below.high else '≈'} {below.network_b}"
+    return f"In order of similarity to {reference}: {text} (≈ where the intervals of neighbours overlap)."
+
+
+def _spectrum_finding(name: str, rows: pd.DataFrame) -> tuple[str, ...]:
+    beyond = int((rows["p_value"] < figures.SIGNIFICANT / len(rows)).sum())
+    ratio = rows["s_max"] / rows["null_edge"]
+    if ratio.isna().all():
+        return name, str(len(rows)), "0", "no null", ""
+    layer = figures.short_layer(str(rows.loc[ratio.idxmax(), "layer"]))
+    return name, str(len(rows)), str(beyond), f"{ratio.max():.3f}", layer
 
 
 def _provenance_page(networks: Sequence[Network], dataset: Dataset) -> Page:

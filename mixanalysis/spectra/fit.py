@@ -80,15 +80,14 @@ def fit(W: FloatArray, level: float = 0.01) -> Fit:
 def fit_values(values: FloatArray, a: int, b: int, level: float = 0.01) -> Fit:
     """Fit the Marchenko-Pastur law to the singular values of an a x b matrix.
 
-    The variance first matches the median, then is fitted to the values that are not clear outliers (probability
-    1e-4) until their number k settles: least squares of the central 90% of them on the quantiles of an
-    (a - k) x (b - k) law, k at most half of the values. The median alone wanders by 4.5% for 64 x 64 entries,
-    which doubles the false alarms; this wanders by 2.3%, and for one layer in a hundred of pure noise the
-    threshold is passed, as it should be.
+    The variance first matches the median, then is fitted to the values that are not clear outliers
+    (probability 1e-4) until their number k settles: least squares of the central 90% of them on the quantiles
+    of an (a - k) x (b - k) law, k at most half of the values. The median alone wanders by 4.5% for 64 x 64
+    entries, which doubles the false alarms; this wanders by 2.3%, and about one layer of noise in a hundred
+    passes a threshold of level 0.01.
 
-    Outliers are counted from the top, each against noise of max(a, b) x (min(a, b) - j), j being the number of
-    outliers before it: the largest value beside j spikes is no larger than that (Johnstone 2001, proposition
-    1.2).
+    Outliers are counted from the top, each against noise of max(a, b) x (min(a, b) - j), j being the number
+    of outliers before it: beside j spikes the largest value is no larger (Johnstone 2001, proposition 1.2).
 
     Args:
         values: The min(a, b) singular values, any order, shape (min(a, b),).
