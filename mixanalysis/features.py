@@ -22,9 +22,7 @@ def tap_paths(network: Network, position: Position) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def capturing(
-    module: nn.Module, paths: Mapping[str, str], sink: Callable[[str, Tensor], None]
-) -> Iterator[None]:
+def capturing(module: nn.Module, paths: Mapping[str, str], sink: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Hand every tap's output to `sink` as it is computed; the hooks go with the context.
 
     Args:

@@ -92,7 +92,7 @@ def narrowest_sparse(omega: float, expansion: float = 1.0) -> float:
 
 
 def expansion_at(omega: float, channels: float, width: float) -> float:
-    """gamma of the Mixer of width m with C channels: 2 Omega/(m (C + m/C))."""
+    """Gamma of the Mixer of width m with C channels: 2 Omega/(m (C + m/C))."""
     return 2 * omega / (width * (channels + width / channels))
 
 
@@ -124,15 +124,11 @@ def line(omega: float, expansion: float = 1.0, widths: Iterable[float] | None = 
                 f"it must be at least {dense:g}"
             )
         mixer = low * (1 - 1e-12) <= width <= high * (1 + 1e-12)
-        rows.append(
-            {"omega": omega, "expansion": expansion, "width": width, "density": min(p, 1.0), "mixer": mixer}
-        )
+        rows.append({"omega": omega, "expansion": expansion, "width": width, "density": min(p, 1.0), "mixer": mixer})
     return WIDTH_LINE.frame(rows)
 
 
-def channel_line(
-    omega: float, expansion: Expansion = 1.0, channels: Iterable[float] | None = None
-) -> pd.DataFrame:
+def channel_line(omega: float, expansion: Expansion = 1.0, channels: Iterable[float] | None = None) -> pd.DataFrame:
     """The lines S(C), m(C) and p(C) of Mixers at fixed Omega (HK Fig. 3).
 
     Args:

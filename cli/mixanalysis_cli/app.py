@@ -30,7 +30,8 @@ def _version(*, wanted: bool) -> None:
 @app.callback()
 def _common(
     version: Annotated[
-        bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Print it.")
+        bool,
+        typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Print it."),
     ] = False,
 ) -> None:
     """Layerwise CKA, singular-value spectra and effective width of trained MLP-Mixers and sparse MLPs."""

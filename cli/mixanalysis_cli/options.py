@@ -57,9 +57,7 @@ Output = Annotated[
 ]
 FigureFormat = Annotated[Format, typer.Option("--format", help="File format of the figures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Data = Annotated[
-    str, typer.Option("--data", help="Images: digits (embedded), noise, or the path of a .npz file.")
-]
+Data = Annotated[str, typer.Option("--data", help="Images: digits (embedded), noise, or the path of a .npz file.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first images.", show_default="all")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")]
 Device = Annotated[str, typer.Option("--device", help="Where the networks run: cpu, cuda, cuda:1, ...")]
@@ -87,7 +85,8 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceba
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Also write where files of others are.")]
 Resume = Annotated[
-    bool, typer.Option("--resume/--no-resume", help="Keep finished checkpoints and go on from interrupted ones.")
+    bool,
+    typer.Option("--resume/--no-resume", help="Keep finished checkpoints and go on from interrupted ones."),
 ]
 ConfigFile = Annotated[
     Path | None,

@@ -54,7 +54,12 @@ def command(
     data: options.Data = "digits",
     image_size: Annotated[
         int | None,
-        typer.Option("--image-size", min=1, help="Side of the resized images; digits only.", show_default="16 for digits"),
+        typer.Option(
+            "--image-size",
+            min=1,
+            help="Side of the resized images; digits only.",
+            show_default="16 for digits",
+        ),
     ] = None,
     patch: Annotated[int, typer.Option("--patch", min=1, help="Side of a patch in pixels.")] = 4,
     channels: Annotated[int | None, typer.Option("--channels", help="C.", show_default="16")] = None,
@@ -79,7 +84,8 @@ def command(
     ] = None,
     block: Annotated[Block | None, typer.Option("--block", help="Blocks of an MLP.", show_default="mlp")] = None,
     mask: Annotated[
-        Mask | None, typer.Option("--mask", help="Each cell by chance, or an exact number.", show_default="bernoulli")
+        Mask | None,
+        typer.Option("--mask", help="Each cell by chance, or an exact number.", show_default="bernoulli"),
     ] = None,
     mask_value: Annotated[
         MaskValue | None,

@@ -197,9 +197,11 @@ def _unwrap(path: Path, content: object) -> tuple[dict[str, Any], str, tuple[str
         steps.append(inner[0])
         beside += [str(key) for key in content if key != inner[0]]
         content = content[inner[0]]
-    what = f"{type(content).__name__} with keys {', '.join(map(str, list(content)[:5]))}" if isinstance(
-        content, Mapping
-    ) else type(content).__name__
+    what = (
+        f"{type(content).__name__} with keys {', '.join(map(str, list(content)[:5]))}"
+        if isinstance(content, Mapping)
+        else type(content).__name__
+    )
     raise CheckpointError(f"{path}: holds no table of named tensors, but {what or 'nothing'}")
 
 

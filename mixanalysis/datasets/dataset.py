@@ -92,8 +92,6 @@ class Dataset:
         return digest.hexdigest()
 
 
-
-
 def standardised(images: Tensor) -> Tensor:
     """Map pixel values in [0, 1] to [-1, 1]."""
     return images.to(torch.float32) * 2 - 1

@@ -44,8 +44,7 @@ def _images(path: Path, images: np.ndarray) -> torch.Tensor:
         images = images[:, None]
     if images.ndim != 4 or 0 in images.shape:
         raise DataError(
-            f"{path}: images must have shape (N, channels, height, width) or (N, height, width), "
-            f"got {images.shape}"
+            f"{path}: images must have shape (N, channels, height, width) or (N, height, width), got {images.shape}"
         )
     if images.dtype == np.uint8:
         return standardised(torch.from_numpy(images).float().div(255))
@@ -61,7 +60,5 @@ def _labels(path: Path, labels: np.ndarray | None, count: int) -> tuple[torch.Te
     if labels is None:
         return None, 0
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise DataError(
-            f"{path}: labels must be {count} integers from 0, got {labels.dtype} of shape {labels.shape}"
-        )
+        raise DataError(f"{path}: labels must be {count} integers from 0, got {labels.dtype} of shape {labels.shape}")
     return torch.from_numpy(labels.astype(np.int64)), int(labels.max()) + 1

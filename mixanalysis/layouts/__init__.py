@@ -5,14 +5,30 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from mixanalysis.checkpoints import Checkpoint, open_checkpoint
 from mixanalysis.errors import CheckpointError, UsageError
 from mixanalysis.layouts import own, timm_mixer
 from mixanalysis.models import Network
 
-LAYOUTS = {module.NAME: module for module in (own, timm_mixer)}
-"""Every layout by its name; a layout is a module with NAME, SOUGHT, recognise and network."""
+
+class Layout(Protocol):
+    """What a layout's module holds."""
+
+    NAME: str
+    SOUGHT: str
+
+    def recognise(self, checkpoint: Checkpoint) -> bool:
+        """Whether the names and shapes are this layout's."""
+
+    def network(self, checkpoint: Checkpoint) -> Network:
+        """The network."""
+
+
+_ALL: tuple[Layout, ...] = (own, timm_mixer)
+LAYOUTS: dict[str, Layout] = {module.NAME: module for module in _ALL}
+"""Every layout by its name; each is a module."""
 
 
 def load(path: str | Path, layout: str | None = None) -> Network:
@@ -61,9 +77,7 @@ def load_all(paths: Sequence[str | Path], layout: str | None = None) -> list[Net
     labels = [network.label for network in networks]
     shared = {name for name in labels if labels.count(name) > 1}
     parents = [network.provenance.path.resolve().parent.name for network in networks]
-    labels = [
-        f"{parent}/{name}" if name in shared else name for name, parent in zip(labels, parents, strict=True)
-    ]
+    labels = [f"{parent}/{name}" if name in shared else name for name, parent in zip(labels, parents, strict=True)]
     seen: dict[str, int] = {}
     unique = []
     for network, name in zip(networks, labels, strict=True):

@@ -72,9 +72,7 @@ def _config(checkpoint: Checkpoint) -> MixerConfig:
     )
 
 
-_LEAF = re.compile(
-    r"stem\.(proj|norm)|norm|head|blocks\.(\d+)\.(norm1|norm2|mlp_tokens\.fc[12]|mlp_channels\.fc[12])"
-)
+_LEAF = re.compile(r"stem\.(proj|norm)|norm|head|blocks\.(\d+)\.(norm1|norm2|mlp_tokens\.fc[12]|mlp_channels\.fc[12])")
 
 
 def _own_name(name: str, depth: int) -> str | None:

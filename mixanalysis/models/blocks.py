@@ -66,7 +66,8 @@ class SharedLinear(nn.Module):
             blocks = x.flatten(1).index_select(1, self.perm_in).unflatten(1, (self.copies, self.fan_in))
             mixed = F.linear(blocks, self.weight, self.bias).flatten(1).index_select(1, self.perm_out)
             other = (self.fan_out, self.copies) if self.axis == "token" else (self.copies, self.fan_out)
-            return mixed.unflatten(1, other)
+            shaped: Tensor = mixed.unflatten(1, other)
+            return shaped
         if self.axis == "token":
             return F.linear(x.mT, self.weight, self.bias).mT
         return F.linear(x, self.weight, self.bias)
@@ -103,7 +104,7 @@ class MaskedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
         if self.sparse:
             self.weight.register_hook(lambda gradient: gradient * self.mask)
-            self.register_load_state_dict_post_hook(_zero_off_mask)
+            self.register_load_state_dict_post_hook(_zero_off_mask)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the masked matrix."""
@@ -205,4 +206,4 @@ def classifier(features: int, classes: int) -> nn.Module:
 
 def _zero_off_mask(module: MaskedLinear, _incompatible: object) -> None:
     with torch.no_grad():
-        module.weight *= module.mask
+        module.weight.mul_(module.mask)

@@ -13,7 +13,6 @@ from mixanalysis.models import mixer, s_mixer, sw_mlp
 from mixanalysis.models.config import Patches
 from mixanalysis.models.network import Config, MixingLayer, Tap, Weights
 
-
 T = TypeVar("T")
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from mixanalysis.models.blocks import Axis, mask_scale
-from mixanalysis.models.network import MixingLayer, Role, Stage, Weights
+from mixanalysis.models.network import (
+    ROLES_OF_BASE_BLOCK,
+    MixingLayer,
+    Role,
+    Stage,
+    Weights,
+    base_block_taps,
+)
 from mixanalysis.operators import Dense, Lift, Masked, Operator, Permuted
 
 
@@ -41,6 +49,34 @@ def shared_layer(
         build=partial(_shared_operator, weights, name, axis, copies, permuted),
         build_bias=partial(_shared_bias, weights, name, axis, copies, permuted),
     )
+
+
+def base_block_layers(
+    weights: Weights, depth: int, sizes: tuple[int, int], names: Sequence[str], *, permuted: bool, resized: bool
+) -> tuple[MixingLayer, ...]:
+    """The effective layers of base blocks, token mixing before channel mixing, in forward order.
+
+    Args:
+        weights: the tensors.
+        depth: base blocks.
+        sizes: tokens S and channels C.
+        names: the layers of a mixing block, such as ("fc1", "fc2").
+        permuted: whether each stands between permutations.
+        resized: whether the first block maps S0 to S tokens, with a skip of its own.
+    """
+    copies: dict[Axis, int] = {"token": sizes[1], "channel": sizes[0]}
+    layers = [
+        shared_layer(weights, f"{tap.before}.{name}", block=block, axis=axis, copies=copies[axis], permuted=permuted)
+        for block, tap in enumerate(base_block_taps(depth))
+        for axis in ROLES_OF_BASE_BLOCK
+        if axis == tap.role
+        for name in names
+    ]
+    if resized:
+        name = "blocks.0.token.carry.proj"
+        skip = shared_layer(weights, name, block=0, axis="token", copies=sizes[1], permuted=False, skip=True)
+        layers.insert(0, skip)
+    return tuple(layers)
 
 
 def _shared_operator(weights: Weights, name: str, axis: Axis, copies: int, permuted: bool) -> Operator:

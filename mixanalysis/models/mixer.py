@@ -7,9 +7,17 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from mixanalysis.models.blocks import BaseBlock, Mlp, PatchEmbedding, Residual, Resize, SharedLinear, classifier
+from mixanalysis.models.blocks import (
+    BaseBlock,
+    Mlp,
+    PatchEmbedding,
+    Residual,
+    Resize,
+    SharedLinear,
+    classifier,
+)
 from mixanalysis.models.config import Gelu, Patches, Permutation, hidden_size, positive
-from mixanalysis.models.layers import shared_layer
+from mixanalysis.models.layers import base_block_layers
 from mixanalysis.models.network import MixingLayer, Tap, Weights, base_block_taps
 
 
@@ -78,7 +86,7 @@ class MixerConfig:
 
     @property
     def family(self) -> str:
-        """"mixer" or "rp-mixer"."""
+        """The name `mixer` or `rp-mixer`."""
         return "rp-mixer" if self.permutation == "random" else "mixer"
 
     @property
@@ -102,9 +110,7 @@ class Mixer(nn.Module):
     def __init__(self, config: MixerConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = PatchEmbedding(
-            config.patches, config.channels, norm=config.stem_norm, eps=config.norm_eps
-        )
+        self.stem = PatchEmbedding(config.patches, config.channels, norm=config.stem_norm, eps=config.norm_eps)
         self.blocks = nn.Sequential(*(base_block(config, index) for index in range(config.depth)))
         self.norm = _norm(config) if config.final_norm else nn.Identity()
         features = config.channels if config.pooling == "mean" else config.width
@@ -123,9 +129,7 @@ def base_block(config: MixerConfig, index: int) -> BaseBlock:
     channels, kind = config.channels, config.permutation
     carry = None
     if into != tokens:
-        carry = Resize(
-            SharedLinear((into, tokens), channels, "token", "none", bias=False), channels, config.norm_eps
-        )
+        carry = Resize(SharedLinear((into, tokens), channels, "token", "none", bias=False), channels, config.norm_eps)
     token = Mlp(
         SharedLinear((into, config.token_hidden), channels, "token", kind),
         SharedLinear((config.token_hidden, tokens), channels, "token", kind),
@@ -147,34 +151,14 @@ def _norm(config: MixerConfig) -> nn.LayerNorm:
 
 def mixing_layers(config: MixerConfig, weights: Weights) -> tuple[MixingLayer, ...]:
     """The effective layers in forward order, from a checkpoint under the module's names."""
-    permuted = config.permutation == "random"
-    layers = []
-    for index in range(config.depth):
-        into, tokens = config.token_sizes(index)
-        token, channel = f"blocks.{index}.token", f"blocks.{index}.channel"
-        if into != tokens:
-            layers.append(
-                shared_layer(
-                    weights,
-                    f"{token}.carry.proj",
-                    block=2 * index,
-                    axis="token",
-                    copies=config.channels,
-                    permuted=False,
-                    skip=True,
-                )
-            )
-        layers += [
-            shared_layer(
-                weights, f"{path}.mlp.{fc}", block=block, axis=axis, copies=copies, permuted=permuted
-            )
-            for path, block, axis, copies in (
-                (token, 2 * index, "token", config.channels),
-                (channel, 2 * index + 1, "channel", config.tokens),
-            )
-            for fc in ("fc1", "fc2")
-        ]
-    return tuple(layers)
+    return base_block_layers(
+        weights,
+        config.depth,
+        (config.tokens, config.channels),
+        ("fc1", "fc2"),
+        permuted=config.permutation == "random",
+        resized=config.patches.count != config.tokens,
+    )
 
 
 def taps(config: MixerConfig) -> tuple[Tap, ...]:

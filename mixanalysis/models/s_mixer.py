@@ -18,7 +18,7 @@ from mixanalysis.models.blocks import (
     classifier,
 )
 from mixanalysis.models.config import Gelu, Patches, Permutation, positive
-from mixanalysis.models.layers import shared_layer
+from mixanalysis.models.layers import base_block_layers
 from mixanalysis.models.network import MixingLayer, Tap, Weights, base_block_taps
 
 
@@ -54,7 +54,7 @@ class SMixerConfig:
 
     @property
     def family(self) -> str:
-        """"s-mixer" or "rp-s-mixer"."""
+        """The name `s-mixer` or `rp-s-mixer`."""
         return "rp-s-mixer" if self.permutation == "random" else "s-mixer"
 
     @property
@@ -77,9 +77,7 @@ class SMixer(nn.Module):
         self.stem = PatchEmbedding(config.patches, config.channels)
         self.blocks = nn.Sequential(*(_base_block(config, index) for index in range(config.depth)))
         self.norm = nn.LayerNorm(config.channels, eps=config.norm_eps)
-        self.head = classifier(
-            config.channels if config.pooling == "mean" else config.width, config.classes
-        )
+        self.head = classifier(config.channels if config.pooling == "mean" else config.width, config.classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of shape (B, classes) for images of shape (B, channels, H, W)."""
@@ -107,22 +105,14 @@ def _base_block(config: SMixerConfig, index: int) -> BaseBlock:
 
 def mixing_layers(config: SMixerConfig, weights: Weights) -> tuple[MixingLayer, ...]:
     """The effective layers in forward order, from a checkpoint under the module's names."""
-    permuted = config.permutation == "random"
-    layers = []
-    if config.patches.count != config.tokens:
-        carry, copies = "blocks.0.token.carry.proj", config.channels
-        layers.append(
-            shared_layer(weights, carry, block=0, axis="token", copies=copies, permuted=False, skip=True)
-        )
-    for tap_index, tap in enumerate(taps(config)):
-        axis: Axis = "token" if tap.role == "token" else "channel"
-        copies = config.channels if axis == "token" else config.tokens
-        layers.append(
-            shared_layer(
-                weights, f"{tap.before}.fc1", block=tap_index, axis=axis, copies=copies, permuted=permuted
-            )
-        )
-    return tuple(layers)
+    return base_block_layers(
+        weights,
+        config.depth,
+        (config.tokens, config.channels),
+        ("fc1",),
+        permuted=config.permutation == "random",
+        resized=config.patches.count != config.tokens,
+    )
 
 
 def taps(config: SMixerConfig) -> tuple[Tap, ...]:

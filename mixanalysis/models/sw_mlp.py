@@ -81,7 +81,7 @@ class SWMLPConfig:
 
     @property
     def family(self) -> str:
-        """"sw-mlp", or "mlp" where it is dense."""
+        """The name `sw-mlp`, or `mlp` where it is dense."""
         return "sw-mlp" if self.density < 1 else "mlp"
 
     @property
@@ -135,21 +135,15 @@ def _block(config: SWMLPConfig, index: int) -> Residual:
 
 def mixing_layers(config: SWMLPConfig, weights: Weights) -> tuple[MixingLayer, ...]:
     """The effective layers in forward order, from a checkpoint under the module's names."""
-    layer = partial(
-        masked_layer, weights, density=config.density, root_scaling=config.mask_value == "inverse-root"
-    )
+    layer = partial(masked_layer, weights, density=config.density, root_scaling=config.mask_value == "inverse-root")
     layers = []
     for index, tap in enumerate(taps(config)):
         if index == 0 and config.embedded != config.size:
             layers.append(layer("blocks.0.carry.proj", block=0, role="skip"))
-        layers += [
-            layer(f"{tap.before}.{fc}", block=index) for fc in (("fc1", "fc2") if config.hidden else ("fc1",))
-        ]
+        layers += [layer(f"{tap.before}.{fc}", block=index) for fc in (("fc1", "fc2") if config.hidden else ("fc1",))]
     return tuple(layers)
 
 
 def taps(config: SWMLPConfig) -> tuple[Tap, ...]:
     """The blocks in forward order."""
-    return tuple(
-        Tap(f"{index}", "dense", f"blocks.{index}.mlp", f"blocks.{index}") for index in range(config.depth)
-    )
+    return tuple(Tap(f"{index}", "dense", f"blocks.{index}.mlp", f"blocks.{index}") for index in range(config.depth))

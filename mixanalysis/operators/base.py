@@ -57,13 +57,11 @@ class Operator(LinearOperator):
         dtype: torch dtype of the weights.
     """
 
-    shape: tuple[int, int]
-
     def __init__(self, shape: tuple[int, int], dtype: torch.dtype) -> None:
         self.torch_dtype = dtype
         # bfloat16 has no numpy name: numpy sees such an operator as float32
         name = str(dtype).removeprefix("torch.")
-        super().__init__(np.dtype("float32" if name == "bfloat16" else name), shape)
+        super().__init__(np.dtype("float32" if name == "bfloat16" else name), shape)  # type: ignore[call-arg]
 
     @abstractmethod
     def apply(self, x: Tensor) -> Tensor:
@@ -89,7 +87,7 @@ class Operator(LinearOperator):
     def _astype(self, dtype: torch.dtype) -> Operator: ...
 
     @property
-    def T(self) -> Operator:  # noqa: N802
+    def T(self) -> Operator:  # type: ignore[override]  # noqa: N802
         """The transposed operator."""
         return self._transpose()
 
@@ -139,5 +137,5 @@ class Operator(LinearOperator):
 
 def singular_values(matrix: Tensor) -> NDArray[np.float64]:
     """Singular values of a dense matrix, descending, in float64."""
-    return torch.linalg.svdvals(matrix.to("cpu", torch.float64)).numpy()
-
+    values: NDArray[np.float64] = torch.linalg.svdvals(matrix.to("cpu", torch.float64)).numpy()
+    return values

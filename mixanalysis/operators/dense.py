@@ -42,7 +42,8 @@ class Dense(Operator):
 
     def row_norms(self) -> Tensor:
         """Euclidean norm of every row, shape (rows,), float64."""
-        return torch.linalg.vector_norm(self.weight.double(), dim=1)
+        norms: Tensor = torch.linalg.vector_norm(self.weight.double(), dim=1)
+        return norms
 
     def _transpose(self) -> Dense:
         return Dense(self.weight.mT)

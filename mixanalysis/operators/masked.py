@@ -40,10 +40,7 @@ class Masked(Operator):
     def from_dense(cls, weight: Tensor, mask: Tensor) -> Masked:
         """The product weight * (mask != 0), for a weight and a mask of shape (rows, columns)."""
         if weight.shape != mask.shape or weight.ndim != 2:
-            msg = (
-                "a mask needs the shape of its weight matrix, got "
-                f"{tuple(mask.shape)} for {tuple(weight.shape)}"
-            )
+            msg = f"a mask needs the shape of its weight matrix, got {tuple(mask.shape)} for {tuple(weight.shape)}"
             raise ValueError(msg)
         rows, columns = torch.nonzero(mask, as_tuple=True)
         return cls(rows, columns, weight[rows, columns], (weight.shape[0], weight.shape[1]))
@@ -53,7 +50,8 @@ class Masked(Operator):
         flat = x.reshape(-1, self.shape[1])
         indices = torch.stack([self.rows, self.columns])
         matrix = torch.sparse_coo_tensor(indices, self.values, self.shape, check_invariants=False)
-        return torch.sparse.mm(matrix, flat.mT).mT.reshape(*x.shape[:-1], self.shape[0])
+        product: Tensor = torch.sparse.mm(matrix, flat.mT)
+        return product.mT.reshape(*x.shape[:-1], self.shape[0])
 
     def spectrum(self) -> Spectrum:
         """Singular values of the rows and columns that hold a connection; the others give structural zeros."""

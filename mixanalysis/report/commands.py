@@ -88,9 +88,7 @@ def spectrum_report(
         NothingToAnalyseError: no layer has one of the wanted names.
     """
     with opened(out, request, networks=networks, kind=kind, force=force) as folder:
-        result = spectrum(
-            *networks, variance=variance, layers=matching(layers, exclude), progress=stage("spectra")
-        )
+        result = spectrum(*networks, variance=variance, layers=matching(layers, exclude), progress=stage("spectra"))
         folder.table("spectrum", result.summary)
         folder.table("singular_values", result.values)
         for name, size, draw, arguments, _ in spectrum_drawings(result):
@@ -169,4 +167,3 @@ def _check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"--device {device}: not available here: {reason}") from None
-

@@ -59,6 +59,5 @@ def facts(network: Network) -> list[tuple[str, str]]:
 
 def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(
-        f"{name} ({_pairs(value)})" if isinstance(value, dict) else f"{name} {value}"
-        for name, value in values.items()
+        f"{name} ({_pairs(value)})" if isinstance(value, dict) else f"{name} {value}" for name, value in values.items()
     )

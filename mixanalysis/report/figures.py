@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ def cka_heatmap(fig: FigureBase, cells: pd.DataFrame) -> None:
 def cka_heatmaps(fig: FigureBase, pairs: Sequence[pd.DataFrame]) -> None:
     """Heat maps of several pairs, two in a row."""
     rows = -(-len(pairs) // 2)
-    parts = np.atleast_1d(fig.subfigures(rows, 2)).ravel()
+    parts = np.ravel(np.asarray(fig.subfigures(rows, 2), dtype=object))
     for part, cells in zip(parts, pairs, strict=False):
         cka_heatmap(part, cells)
 
@@ -69,7 +70,7 @@ def cka_means(fig: FigureBase, diagonal: pd.DataFrame) -> None:
     for height, row in enumerate(known.itertuples()):
         kind = KINDS.index(row.relation) if row.relation in KINDS else 0
         bounds = np.nan_to_num([row.mean - row.low, row.high - row.mean])
-        style = {"fmt": marker(kind), "color": colour(kind), "capsize": 2, "elinewidth": 1}
+        style: dict[str, Any] = {"fmt": marker(kind), "color": colour(kind), "capsize": 2, "elinewidth": 1}
         ax.errorbar(row.mean, height, xerr=bounds[:, None], **style)
     for kind, name in enumerate(KINDS):
         if (known["relation"] == name).any() and name:
@@ -93,8 +94,7 @@ def cka_profile(fig: FigureBase, cells: pd.DataFrame, reference: str) -> None:
     """CKA of each block of the reference network with the block at the same position of every other network."""
     ax = fig.subplots()
     pairs = cells[(cells["network_a"] == reference) & (cells["index_a"] == cells["index_b"])]
-    for index, (name, rows) in enumerate(pairs.groupby("network_b", sort=False)):
-        rows = rows.sort_values("index_a")
+    for index, (name, rows) in enumerate(pairs.sort_values("index_a").groupby("network_b", sort=False)):
         spread = np.nan_to_num([rows["value"] - rows["low"], rows["high"] - rows["value"]])
         offset = (index - (pairs["network_b"].nunique() - 1) / 2) * 0.06
         ax.errorbar(
@@ -147,7 +147,7 @@ def _histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame) -> None:
     bins = int(np.clip(2 * np.sqrt(len(singular)), 8, 60))
     ax.hist(
         singular,
-        bins=np.linspace(0.0, top, bins + 1),
+        bins=list(np.linspace(0.0, top, bins + 1)),
         weights=own["multiplicity"],
         density=True,
         color="#BBBBBB",
@@ -159,7 +159,13 @@ def _histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame) -> None:
         ax.plot(s, law, color=colour(0), label="Marchenko-Pastur")
         ax.axvline(layer["null_edge"], color=colour(1), linestyle="--", label="edge of the null")
     ax.plot(
-        [layer["s_max"]], [0], marker="v", color="black", clip_on=False, linestyle="none", label="largest value"
+        [layer["s_max"]],
+        [0],
+        marker="v",
+        color="black",
+        clip_on=False,
+        linestyle="none",
+        label="largest value",
     )
     p = layer["p_value"]
     ax.set_title(f"{short_layer(layer['layer'])}\n{p_text(p)}", fontsize=7)
@@ -178,16 +184,14 @@ def spectrum_edges(fig: FigureBase, summary: pd.DataFrame) -> None:
         ax.plot(position, ratio, color=colour(index), linewidth=0.7)
         beyond = (rows["p_value"] < SIGNIFICANT).to_numpy()
         for chosen, face in ((beyond, colour(index)), (~beyond, "white")):
-            shape = {"marker": marker(index), "linestyle": "none", "color": colour(index)}
+            shape: dict[str, Any] = {"marker": marker(index), "linestyle": "none", "color": colour(index)}
             ax.plot(position[chosen], ratio[chosen], markerfacecolor=face, **shape)
         ax.plot([], [], marker=marker(index), color=colour(index), label=str(name))
     ax.axhline(1.0, color="black", linestyle="--", linewidth=0.8)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("layer, in forward order")
     ax.set_ylabel("largest singular value / edge of the null")
-    ax.legend(
-        title=f"filled: Tracy-Widom p < {SIGNIFICANT}", loc="upper left", bbox_to_anchor=(1.0, 1.0)
-    )
+    ax.legend(title=f"filled: Tracy-Widom p < {SIGNIFICANT}", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def width_lines(fig: FigureBase, lines: pd.DataFrame, points: pd.DataFrame) -> None:
@@ -234,9 +238,7 @@ def width_lines(fig: FigureBase, lines: pd.DataFrame, points: pd.DataFrame) -> N
     ax.set_xlabel("effective width m")
     ax.set_ylabel("density p")
     ax.grid(which="major", linewidth=0.4, alpha=0.5)
-    ax.legend(
-        title="thick: a Mixer exists; bar: the widest one", loc="upper left", bbox_to_anchor=(1.0, 1.0)
-    )
+    ax.legend(title="thick: a Mixer exists; bar: the widest one", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def channel_lines(fig: FigureBase, table: pd.DataFrame) -> None:
@@ -278,4 +280,3 @@ def _labels(cells: pd.DataFrame, side: str) -> list[str]:
 def _thinned(labels: Sequence[str], most: int = 24) -> list[str]:
     step = -(-len(labels) // most)
     return [label if index % step == 0 else "" for index, label in enumerate(labels)]
-

@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.transforms import Bbox
 
 from mixanalysis.report.style import styled
 
@@ -90,9 +91,7 @@ def _write(text: str, size: float, weight: str, part: SubFigure) -> None:
     part.text(0, 1, text, fontsize=size, fontweight=weight, va="top", linespacing=1.3, parse_math=False)
 
 
-def _tabulate(
-    header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[float], part: SubFigure
-) -> None:
+def _tabulate(header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[float], part: SubFigure) -> None:
     ax = part.add_axes((0, 0.04, 1, 0.94))
     ax.set_axis_off()
     table = ax.table(
@@ -100,7 +99,7 @@ def _tabulate(
         colLabels=list(header),
         colWidths=[share / sum(widths) for share in widths],
         cellLoc="right",
-        bbox=(0, 0, 1, 1),
+        bbox=Bbox.unit(),
         edges="horizontal",
     )
     table.auto_set_font_size(False)

@@ -22,7 +22,7 @@ COLUMN = 3.4
 
 DPI = 200
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8.0,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8.0,

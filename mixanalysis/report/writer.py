@@ -81,9 +81,7 @@ def write_report(
     request = request or Request("write_report", parameters={"position": position, "batch_size": batch_size})
     with opened(out, request, networks=loaded, dataset=dataset, kind=kind, force=force, ours=ours) as folder:
         summary = network_table(loaded, dataset)
-        similarity = cka(
-            *loaded, data=dataset, position=position, batch_size=batch_size, progress=stage("CKA")
-        )
+        similarity = cka(*loaded, data=dataset, position=position, batch_size=batch_size, progress=stage("CKA"))
         spectra = spectrum(*loaded, progress=stage("spectra"))
         own = width.distinct((network.omega, (network.expansion,) * 2) for network in loaded)
         lines = pd.concat([width.line(omega, gammas[0]) for omega, gammas in own], ignore_index=True)
@@ -203,9 +201,7 @@ def spectrum_drawings(spectra: SpectrumResult) -> list[Drawing]:
         "Largest singular value of every layer over the value that noise of the same structure and variance "
         "would have: the Marchenko-Pastur edge of a shared factor, the graph edge or heaviest hub of a mask."
     )
-    drawings: list[Drawing] = [
-        ("spectrum_edges", (5.6, 2.9), figures.spectrum_edges, (spectra.summary,), caption)
-    ]
+    drawings: list[Drawing] = [("spectrum_edges", (5.6, 2.9), figures.spectrum_edges, (spectra.summary,), caption)]
     for label, rows in spectra.summary.groupby("network", sort=False):
         for number, start in enumerate(range(0, len(rows), PANELS), start=1):
             part = rows.iloc[start : start + PANELS]

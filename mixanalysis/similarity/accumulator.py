@@ -35,7 +35,8 @@ def triangle(features: Tensor) -> Tensor:
     """
     n = features.shape[0]
     rows, columns = torch.triu_indices(n, n, offset=1)
-    return u_centred(gram(features).cpu())[rows, columns] * (2 / (n * (n - 3))) ** 0.5
+    half: Tensor = u_centred(gram(features).cpu())[rows, columns] * (2 / (n * (n - 3))) ** 0.5
+    return half
 
 
 @dataclass

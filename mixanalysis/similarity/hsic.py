@@ -95,9 +95,7 @@ def linear_cka(x: Tensor, y: Tensor, estimator: Estimator = "unbiased") -> float
             is unknown.
     """
     if x.ndim != 2 or y.ndim != 2 or x.shape[0] != y.shape[0]:
-        raise UsageError(
-            f"features must have shapes (n, d1) and (n, d2), got {tuple(x.shape)} and {tuple(y.shape)}"
-        )
+        raise UsageError(f"features must have shapes (n, d1) and (n, d2), got {tuple(x.shape)} and {tuple(y.shape)}")
     if estimator not in ("unbiased", "biased"):
         raise UsageError(f'estimator must be "unbiased" or "biased", got {estimator!r}')
     grams = [gram(features) for features in (x, y)]

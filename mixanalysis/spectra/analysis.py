@@ -157,5 +157,3 @@ def _against_null(factor: Operator, s_max: float, v: float) -> dict[str, Any]:
         "z": z,
         "p_value": float(tracy_widom.sf(z)),
     }
-
-

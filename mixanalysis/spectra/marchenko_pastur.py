@@ -40,9 +40,7 @@ def check_law(a: int, b: int, variance: float) -> None:
     if not (a >= 1 and b >= 1):
         raise ValueError(f"matrix sizes must be at least 1, got {a} x {b}; drop empty matrices first")
     if not (math.isfinite(variance) and variance > 0):
-        raise ValueError(
-            f"variance must be positive and finite, got {variance}; it is that of one entry, not of a row"
-        )
+        raise ValueError(f"variance must be positive and finite, got {variance}; it is that of one entry, not of a row")
 
 
 def like(given: Values, result: FloatArray) -> Values:

@@ -173,9 +173,7 @@ def _checked(
         if not np.issubdtype(index.dtype, np.integer):
             raise ValueError(f"{name} must be integers, got {index.dtype}; pass index arrays")
         if index.min() < 0 or index.max() >= size:
-            raise ValueError(
-                f"{name} must be in [0, {size - 1}], got {index.min()} to {index.max()}; check the shape"
-            )
+            raise ValueError(f"{name} must be in [0, {size - 1}], got {index.min()} to {index.max()}; check the shape")
     return (rows, columns, squares) if kept.all() else (rows[kept], columns[kept], squares[kept])
 
 

@@ -63,7 +63,7 @@ def sf(x: Values) -> Values:
     Returns:
         1 - F1(x), same shape as `x`; relative error below 1e-9, 0 for x beyond 105.
     """
-    return like(x, _at_each(x, lambda point: -math.expm1(_log_cdf_and_slope(point)[0])))
+    return like(x, _at_each(x, lambda point: 0.0 - math.expm1(_log_cdf_and_slope(point)[0])))
 
 
 def pdf(x: Values) -> Values:
@@ -109,9 +109,7 @@ def isf(level: Values) -> Values:
     """
     levels = np.asarray(level)
     if not np.all((levels >= _SMALLEST_LEVEL) & (levels <= 1 - _SMALLEST_SHARE)):
-        raise ValueError(
-            f"level must be in [1e-300, 1 - 1e-12], got {level}; it is the chance that noise goes beyond"
-        )
+        raise ValueError(f"level must be in [1e-300, 1 - 1e-12], got {level}; it is the chance that noise goes beyond")
     return like(level, _at_each(level, lambda p: _right_root(p) if p <= 0.5 else _left_root(1.0 - p)))
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from mixanalysis.checkpoints import open_checkpoint, save_checkpoint
 from mixanalysis.checkpoints.own import description
 from mixanalysis.datasets import Dataset
-from mixanalysis.errors import CheckpointError, CheckFailedError, DataError, UsageError
+from mixanalysis.errors import CheckFailedError, CheckpointError, DataError, UsageError
 from mixanalysis.files import replacing
 from mixanalysis.models import FAMILIES, Config, to_dict
 from mixanalysis.training.settings import TrainingConfig
@@ -202,9 +202,7 @@ def _accuracy(module: nn.Module, data: Dataset) -> float:
 def _fitted(dataset: Dataset, config: Config) -> Dataset:
     classes = getattr(config, "classes", 0)
     if dataset.labels is None or not 0 < dataset.classes <= classes:
-        raise DataError(
-            f"{dataset.name}: training needs labels of at most {classes} classes, got {dataset.classes}"
-        )
+        raise DataError(f"{dataset.name}: training needs labels of at most {classes} classes, got {dataset.classes}")
     return dataset.at(config.input_shape)
 
 
