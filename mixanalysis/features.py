@@ -64,10 +64,10 @@ def accuracy(network: Network, batches: Iterator[Tensor], labels: Tensor) -> flo
     Raises:
         CheckpointError: the network has no classifier.
     """
-    logits = outputs(network.module(), batches)
-    if logits.ndim != 2:
+    if not getattr(network.config, "classes", 0):
         raise CheckpointError(f"{network.label}: has no classifier, so that it has no accuracy")
-    return float((logits.argmax(dim=1) == labels).float().mean())
+    logits = outputs(network.module(), batches)
+    return float((logits.argmax(dim=1) == labels).double().mean())
 
 
 def _flat(label: str, output: Any) -> Tensor:

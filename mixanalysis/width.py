@@ -114,7 +114,7 @@ def line(omega: float, expansion: float = 1.0, widths: Iterable[float] | None = 
     low, high = mixer_range(omega, expansion)
     dense = narrowest_sparse(omega, expansion)
     if widths is None:
-        widths = np.union1d(np.geomspace(dense, max(4 * high, 2 * dense), 100), [high])
+        widths = np.union1d(np.geomspace(dense, max(4 * high, 2 * dense), 100), [max(high, dense)])
     rows = []
     for width in map(float, widths):
         p = density(omega, expansion, width) if width > 0 else math.inf

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 
 from mixanalysis.datasets.dataset import Dataset, Split, standardised
 from mixanalysis.errors import DataError
@@ -23,20 +26,29 @@ def read_npz(path: Path, split: Split) -> Dataset:
         DataError: the file can't be read, or its arrays have no such names, shapes or types.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # opened here: np.load leaves the file of a damaged archive open
+        with path.open("rb") as file, _archive(file) as arrays:
             names = list(arrays.files)
             suffix = f"_{split}" if f"images_{split}" in names else ""
             if f"images{suffix}" not in names:
                 raise DataError(
                     f"{path}: holds {', '.join(names) or 'no array'}, but neither images_{split} nor images"
                 )
-            images = arrays[f"images{suffix}"]
-            labels = arrays[f"labels{suffix}"] if f"labels{suffix}" in names else None
+            images = np.asarray(arrays[f"images{suffix}"])
+            labels = np.asarray(arrays[f"labels{suffix}"]) if f"labels{suffix}" in names else None
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; give the path of a .npz file with images") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a .npz file of plain arrays: {error}") from None
     return Dataset(str(path), split, _images(path, images), *_labels(path, labels, len(images)))
+
+
+def _archive(file: BinaryIO) -> NpzFile:
+    arrays = np.load(file, allow_pickle=False)
+    if not isinstance(arrays, NpzFile):
+        msg = "it is a single array without a name"
+        raise ValueError(msg)
+    return arrays
 
 
 def _images(path: Path, images: np.ndarray) -> torch.Tensor:
@@ -50,10 +62,12 @@ def _images(path: Path, images: np.ndarray) -> torch.Tensor:
         return standardised(torch.from_numpy(images).float().div(255))
     if not np.issubdtype(images.dtype, np.floating):
         raise DataError(f"{path}: images must be bytes or floating-point numbers, got {images.dtype}")
+    with np.errstate(over="ignore"):
+        images = images.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
     if len(bad):
-        raise DataError(f"{path}: image {bad[0]} holds NaN or infinite values ({len(bad)} images do)")
-    return torch.from_numpy(images.astype(np.float32))
+        raise DataError(f"{path}: image {bad[0]} holds NaN or infinite values in float32 ({len(bad)} images do)")
+    return torch.from_numpy(images)
 
 
 def _labels(path: Path, labels: np.ndarray | None, count: int) -> tuple[torch.Tensor | None, int]:

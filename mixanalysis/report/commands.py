@@ -51,7 +51,7 @@ def cka_report(
     """
     _check_device(device)
     dataset = open_dataset(data, shape=networks[0].config.input_shape, seed=seed).first(limit)
-    with opened(out, request, networks=networks, dataset=dataset, kind=kind, force=force) as folder:
+    with opened(out, request, networks=networks, dataset=dataset, device=device, kind=kind, force=force) as folder:
         result = cka(
             *networks,
             data=dataset,

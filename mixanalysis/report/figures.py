@@ -191,7 +191,8 @@ def spectrum_edges(fig: FigureBase, summary: pd.DataFrame) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("layer, in forward order")
     ax.set_ylabel("largest singular value / edge of the null")
-    ax.legend(title=f"filled: Tracy-Widom p < {SIGNIFICANT}", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    if len(known):
+        ax.legend(title=f"filled: Tracy-Widom p < {SIGNIFICANT}", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def width_lines(fig: FigureBase, lines: pd.DataFrame, points: pd.DataFrame) -> None:

@@ -84,6 +84,7 @@ def opened(
     *,
     networks: Iterable[Network] = (),
     dataset: Dataset | None = None,
+    device: str = "cpu",
     kind: FigureFormat = "png",
     force: bool = False,
     ours: Sequence[str] = (),
@@ -95,6 +96,7 @@ def opened(
         request: what was asked for.
         networks: the checkpoints that were read.
         dataset: the data that were used.
+        device: where the networks ran.
         kind: file format of the figures.
         force: also write into a folder that holds files of others; they stay unless the names are equal.
         ours: names in `out` that are not files of others, though no manifest lists them.
@@ -120,7 +122,7 @@ def opened(
             "inputs": inputs(networks),
             "data": None if dataset is None else data_record(dataset),
             "versions": versions(),
-            "device": "cpu",
+            "device": device,
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - clock, 3),
             "outputs": {name: sha256(temporary / name) for name in sorted(folder.outputs)},

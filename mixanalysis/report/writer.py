@@ -78,7 +78,9 @@ def write_report(
     out = Path(out)
     dataset = data if isinstance(data, Dataset) else open_dataset(data, shape=loaded[0].config.input_shape)
     dataset = dataset.first(limit)
-    request = request or Request("write_report", parameters={"position": position, "batch_size": batch_size})
+    request = request or Request(
+        "write_report", parameters={"position": position, "batch_size": batch_size, "limit": limit, "format": kind}
+    )
     with opened(out, request, networks=loaded, dataset=dataset, kind=kind, force=force, ours=ours) as folder:
         summary = network_table(loaded, dataset)
         similarity = cka(*loaded, data=dataset, position=position, batch_size=batch_size, progress=stage("CKA"))

@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from mixanalysis.errors import UsageError
-from mixanalysis.similarity.hsic import SMALLEST_BATCH, gram, u_centred
+from mixanalysis.similarity.hsic import SMALLEST_BATCH, u_centred_gram
 
 GROUPS = 32
 """Batches are summed in this many groups, by their index, for the jackknife."""
@@ -35,7 +35,7 @@ def triangle(features: Tensor) -> Tensor:
     """
     n = features.shape[0]
     rows, columns = torch.triu_indices(n, n, offset=1)
-    half: Tensor = u_centred(gram(features).cpu())[rows, columns] * (2 / (n * (n - 3))) ** 0.5
+    half: Tensor = u_centred_gram(features).cpu()[rows, columns] * (2 / (n * (n - 3))) ** 0.5
     return half
 
 
@@ -146,7 +146,8 @@ def ratio(hsic: NDArray[np.float64]) -> NDArray[np.float64]:
     """HSIC(a, b) / (sqrt HSIC(a, a) sqrt HSIC(b, b)) over the last two axes; NaN for a non-positive self-term."""
     own = np.diagonal(hsic, axis1=-2, axis2=-1)
     root = np.sqrt(np.where(own > 0, own, np.nan))
-    quotient: NDArray[np.float64] = hsic / root[..., :, None] / root[..., None, :]
+    # one product of the roots, so that the quotient is exactly symmetric
+    quotient: NDArray[np.float64] = hsic / (root[..., :, None] * root[..., None, :])
     return quotient
 
 

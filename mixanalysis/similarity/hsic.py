@@ -6,9 +6,10 @@ Song et al. (2012, eq. 5) for the unbiased HSIC_1; Kornblith et al. (2019) for l
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mixanalysis.errors import UsageError
@@ -17,6 +18,7 @@ SMALLEST_BATCH = 4
 """HSIC_1 needs at least this many examples."""
 
 Estimator = Literal["unbiased", "biased"]
+Array = Tensor | NDArray[Any]
 
 
 def gram(features: Tensor) -> Tensor:
@@ -62,7 +64,25 @@ def u_centred(matrix: Tensor) -> Tensor:
     return hollow.fill_diagonal_(0)
 
 
-def hsic1(gram_x: Tensor, gram_y: Tensor) -> float:
+def u_centred_gram(features: Tensor) -> Tensor:
+    """U-centred Gram matrix of features; exact zeros where only rounding errors are left of it.
+
+    That happens where K_ij = a_i + a_j off the diagonal: for constant features, and where all differences are
+    between one example and the rest, or equally large.
+
+    Args:
+        features: shape (n, d), n >= 4, float32 or float64.
+
+    Returns:
+        Shape (n, n), float64.
+    """
+    matrix = gram(features)
+    centred = u_centred(matrix)
+    rounding = 8 * torch.finfo(features.dtype).eps * float(matrix.diagonal().max())
+    return torch.zeros_like(centred) if float(centred.abs().max()) <= rounding else centred
+
+
+def hsic1(gram_x: Array, gram_y: Array) -> float:
     """Unbiased HSIC_1 of two Gram matrices (Song et al. 2012, eq. 5); it can be negative.
 
     Args:
@@ -72,14 +92,15 @@ def hsic1(gram_x: Tensor, gram_y: Tensor) -> float:
     Raises:
         UsageError: the shapes differ or n is below 4.
     """
-    if gram_x.shape != gram_y.shape or gram_x.ndim != 2 or gram_x.shape[0] != gram_x.shape[1]:
-        shapes = f"{tuple(gram_x.shape)} and {tuple(gram_y.shape)}"
+    first, second = torch.as_tensor(gram_x).double(), torch.as_tensor(gram_y).double()
+    if first.shape != second.shape or first.ndim != 2 or first.shape[0] != first.shape[1]:
+        shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
         raise UsageError(f"HSIC needs two square matrices of one shape, got {shapes}")
-    n = gram_x.shape[0]
-    return float((u_centred(gram_x.double()) * u_centred(gram_y.double())).sum()) / (n * (n - 3))
+    n = first.shape[0]
+    return float((u_centred(first) * u_centred(second)).sum()) / (n * (n - 3))
 
 
-def linear_cka(x: Tensor, y: Tensor, estimator: Estimator = "unbiased") -> float:
+def linear_cka(x: Array, y: Array, estimator: Estimator = "unbiased") -> float:
     """Linear CKA of two sets of features of the same examples, in one batch.
 
     Args:
@@ -94,13 +115,20 @@ def linear_cka(x: Tensor, y: Tensor, estimator: Estimator = "unbiased") -> float
         UsageError: the numbers of examples differ, or are below 4 for the unbiased estimator, or the estimator
             is unknown.
     """
-    if x.ndim != 2 or y.ndim != 2 or x.shape[0] != y.shape[0]:
+    both = [_floating(features) for features in (x, y)]
+    if any(features.ndim != 2 for features in both) or len(both[0]) != len(both[1]):
         raise UsageError(f"features must have shapes (n, d1) and (n, d2), got {tuple(x.shape)} and {tuple(y.shape)}")
     if estimator not in ("unbiased", "biased"):
         raise UsageError(f'estimator must be "unbiased" or "biased", got {estimator!r}')
-    grams = [gram(features) for features in (x, y)]
-    first, second = [u_centred(matrix) for matrix in grams] if estimator == "unbiased" else grams
+    first, second = [u_centred_gram(features) if estimator == "unbiased" else gram(features) for features in both]
     cross, self_x, self_y = (float((a * b).sum()) for a, b in ((first, second), (first, first), (second, second)))
     if self_x <= 0 or self_y <= 0:
         return math.nan
     return cross / (math.sqrt(self_x) * math.sqrt(self_y))
+
+
+def _floating(features: Array) -> Tensor:
+    tensor = torch.as_tensor(features)
+    if tensor.dtype in (torch.float32, torch.float64):
+        return tensor
+    return tensor.float() if tensor.is_floating_point() else tensor.double()

@@ -226,14 +226,15 @@ def _triangles(subject: Subject, images: Tensor, first: int) -> dict[str, Tensor
             raise DataError(f"{subject.label}: features of {layer} are not finite for {where}")
         triangles[f"{subject.label}\0{layer}"] = half
 
-    module, training = subject.module, subject.module.training
+    module, modes = subject.module, {part: part.training for part in subject.module.modules()}
     parameter = next(module.parameters(), None)
     module.eval()
     try:
         with capturing(module, subject.paths, receive):
             module(images if parameter is None else images.to(parameter.device, parameter.dtype))
     finally:
-        module.train(training)
+        for part, training in modes.items():
+            part.training = training
     return triangles
 
 
@@ -257,7 +258,7 @@ def _result(
         cells += _cells(a, b, values[block], low[block], high[block], shared | more)
         diagonal.append(shared | {"relation": _relation(a, b)} | _diagonal(values[block], left_out[:, *block]))
     warnings += [
-        f"{subject.label}: CKA with {layer} is undefined: its features don't vary over the images"
+        f"{subject.label}: CKA with {layer} is undefined: its HSIC with itself is zero, as that of constant features"
         for subject, span in zip(subjects, spans, strict=True)
         for layer, own in zip(subject.paths, np.diagonal(values)[span], strict=True)
         if np.isnan(own)

@@ -136,9 +136,9 @@ def _variance(layer: MixingLayer, factor: Operator, source: VarianceSource) -> f
 
 def _against_null(factor: Operator, s_max: float, v: float) -> dict[str, Any]:
     a, b = factor.shape
-    masked = isinstance(factor, Masked)
-    null = {"null": MASK_NULL if masked else MP_NULL}
-    if v <= 0:
+    null = {"null": MASK_NULL if isinstance(factor, Masked) else MP_NULL}
+    # one number has no edge; nor has a mask whose connections are all zero
+    if v <= 0 or a == b == 1 or (isinstance(factor, Masked) and not factor.values.any()):
         nothing = ("edge", "null_edge", "s_max_scaled", "z", "p_value")
         return null | dict.fromkeys(nothing, np.nan)
     edge = marchenko_pastur.edge(a, b, v)
@@ -146,7 +146,9 @@ def _against_null(factor: Operator, s_max: float, v: float) -> dict[str, Any]:
     if isinstance(factor, Masked):
         squares = factor.values.double().square().numpy()
         rows, columns = factor.rows.numpy(), factor.columns.numpy()
-        null_edge = graph_edge(rows, columns, squares, factor.shape).predicted
+        # the mask's own energies, at the variance of the null
+        unit = np.sqrt(v * a * b / squares.sum())
+        null_edge = unit * graph_edge(rows, columns, squares, factor.shape).predicted
     noise = tracy_widom.largest(a, b, v)
     # a mask moves the edge; the width of the fluctuations is kept
     z = tracy_widom.statistic(s_max, a, b, v) - (null_edge**2 - edge**2) / noise.sigma

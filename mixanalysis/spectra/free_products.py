@@ -23,6 +23,7 @@ from mixanalysis.spectra.marchenko_pastur import FloatArray, Values, check_law, 
 
 _NODES = 200  # Gauss-Legendre nodes of the classical convolution
 _CHUNK = 4096
+_TINY = 1e-12  # where a density is evaluated for its value at 0, relative to the edge
 _BISECTIONS = 64
 _GAP = 1e-6  # distance of the end points of a curve from the edges, as an angle
 
@@ -119,7 +120,7 @@ def fuss_catalan_density(s: Values, factors: int) -> Values:
     point = np.where(inside, values, 1.0)
     rest, u = _fuss_catalan_angles(point, factors)
     density = 2.0 / (math.pi * point) * np.sin(u) * np.sin((factors + 1) * rest) / np.sin(factors * u)
-    at_zero = 1.0 / math.pi if factors == 1 else math.inf
+    at_zero = 2.0 / math.pi if factors == 1 else math.inf
     return like(s, np.where(inside, density, _outside(values, at_zero)))
 
 
@@ -140,7 +141,8 @@ def fuss_catalan_cdf(s: Values, factors: int) -> Values:
     values = np.clip(np.asarray(s, dtype=np.float64), 0.0, fuss_catalan_edge(factors))
     rest, u = _fuss_catalan_angles(np.where(values == 0, 1.0, values), factors)
     share = (factors + 1) * rest + factors * np.sin(u) * np.sin((factors + 1) * rest) / np.sin(factors * u)
-    return like(s, np.where(values == 0, 0.0, np.clip(share / math.pi, 0.0, 1.0)))
+    share = np.where(np.isnan(values), np.nan, np.clip(share / math.pi, 0.0, 1.0))
+    return like(s, np.where(values == 0, 0.0, share))
 
 
 def free_edge(factors: Sequence[Factor]) -> float:
@@ -225,10 +227,11 @@ def classical_density(s: Values, first: Factor, second: Factor) -> Values:
     """
     values = np.asarray(s, dtype=np.float64)
     top = classical_edge(first, second)
-    inside = (values > 0) & (values < top)
-    density = _convolve(np.where(inside, values, top / 2.0), first, second, cumulative=False)
-    at_zero = math.inf if first.rows == first.columns and second.rows == second.columns else 0.0
-    return like(s, np.where(inside, density, _outside(values, at_zero)))
+    inside = (values >= 0) & (values < top)
+    density = _convolve(np.where(inside, np.maximum(values, _TINY * top), top / 2.0), first, second, cumulative=False)
+    if first.rows == first.columns and second.rows == second.columns:
+        density = np.where(values == 0, math.inf, density)
+    return like(s, np.where(inside, density, _outside(values, 0.0)))
 
 
 def classical_cdf(s: Values, first: Factor, second: Factor) -> Values:
@@ -300,6 +303,7 @@ def _convolve(s: FloatArray, first: Factor, second: Factor, *, cumulative: bool)
     (low1, high1), (low2, high2) = _edges(first), _edges(second)
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     angle, weights = math.pi * (nodes + 1.0) / 2.0, math.pi * weights / 2.0
+    second_law = marchenko_pastur.cdf if cumulative else marchenko_pastur.density
     points = s.ravel()
     result = np.empty_like(points)
     for start in range(0, len(points), _CHUNK):
@@ -309,12 +313,10 @@ def _convolve(s: FloatArray, first: Factor, second: Factor, *, cumulative: bool)
         half = np.maximum(high - low, 0.0) / 2.0
         # The cosine removes the square-root ends of both densities.
         x = np.exp(low + half * (1.0 - np.cos(angle)))
-        scale = half * np.sin(angle) * weights * marchenko_pastur.density(x, *law1)
+        measure = half * np.sin(angle) * weights * marchenko_pastur.density(x, *law1)
         if cumulative:
-            values = x * marchenko_pastur.cdf(part / x, *law2)
-        else:
-            values = marchenko_pastur.density(part / x, *law2)
-        result[start : start + _CHUNK] = np.sum(scale * values, axis=1)
+            measure *= x
+        result[start : start + _CHUNK] = np.sum(measure * second_law(part / x, *law2), axis=1)
     if cumulative:
         result += marchenko_pastur.cdf(points / high2, *law1)
     return result.reshape(s.shape)

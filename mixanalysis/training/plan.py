@@ -38,7 +38,7 @@ def plan(
         raise DataError(f"{data}: has no labels to train on")
     channels, height, width = (int(size) for size in training.images.shape[1:])
     if training.resizable:
-        height = width = image_size or DIGITS_SIZE
+        height = width = DIGITS_SIZE if image_size is None else image_size
     elif image_size not in (None, height):
         raise UsageError(f"--image-size applies to resizable data only; the images of {data} keep their size")
     try:

@@ -162,7 +162,7 @@ def _resumed(
         state = torch.load(partial, weights_only=True)
     except Exception:  # whatever is wrong with it, the run can start again
         return 0, None
-    if state.get("key") != key:
+    if not isinstance(state, dict) or state.get("key") != key:
         return 0, None
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(state["optimizer"])

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from mixanalysis.spectra import marchenko_pastur as mp
+from mixanalysis.spectra import tracy_widom
 from mixanalysis.spectra.sparse import graph_edge, sparse_edge
 
 ONE = np.array([0])
@@ -60,13 +61,15 @@ class TestSparseEdge:
             3.0: lambda rng, n: rng.normal(size=n),
         }[kurtosis]
         rng = np.random.default_rng(3)
-        found = []
-        for _ in range(6):
+        squares = []
+        for _ in range(20):
             matrix = (rng.random((a, b)) < p) * draw(rng, (a, b)) / math.sqrt(b * p)
-            found.append(np.linalg.norm(matrix, 2))
-        # the finite-size shift of the mean is -1.2 Tracy-Widom units, 0.6% here; without the correction 1.0 to 1.5% off
-        law = (1 - 0.006) * sparse_edge(2, b, p, kurtosis)
-        assert np.mean(found) == pytest.approx(law, rel=0.005)
+            squares.append(np.linalg.eigvalsh(matrix.T @ matrix)[-1])
+        # finite size lowers the mean by 1.2 Tracy-Widom units; the correction is 1.2%, 2.7% and 4.8% of the square,
+        # the same again if it were a factor gamma larger; three standard errors are 0.8%
+        noise = tracy_widom.largest(a, b, 1 / b)
+        shrink = (noise.mu - 1.2065 * noise.sigma) / mp.edge(a, b, 1 / b) ** 2
+        assert np.mean(squares) == pytest.approx(shrink * sparse_edge(2, b, p, kurtosis) ** 2, rel=0.008)
 
     def test_larger_kurtosis_and_sparser_mask_raise_the_edge(self):
         assert sparse_edge(2, 512, 0.1, 1.0) < sparse_edge(2, 512, 0.1, 1.8) < sparse_edge(2, 512, 0.1)
@@ -115,25 +118,25 @@ class TestGraphEdgeExactly:
         assert edge.predicted == edge.bulk_edge
 
     def test_hub_row_of_a_dense_matrix(self):
-        # theory: a row of squared norm alpha leaves the bulk iff alpha > 1 + sqrt(gamma), at alpha (1 + gamma / (alpha - 1))
-        gamma, b, alpha = 2, 2000, 6.0
+        # a row of squared norm alpha leaves the bulk iff alpha > 1 + sqrt(gamma), at alpha (1 + gamma / (alpha - 1))
+        gamma, b, alpha = 2, 800, 6.0
         matrix = np.full((gamma * b, b), math.sqrt(1 / b))
         matrix[17] *= math.sqrt(alpha)
         edge = graph_edge_of(matrix)
         assert edge.row.index == 17
         assert edge.row.norm == pytest.approx(math.sqrt(alpha))
-        assert edge.row.singular_value == pytest.approx(math.sqrt(alpha * (1 + gamma / (alpha - 1))), rel=2e-3)
+        assert edge.row.singular_value == pytest.approx(math.sqrt(alpha * (1 + gamma / (alpha - 1))), rel=5e-3)
         assert edge.predicted == edge.row.singular_value
         assert edge.column.singular_value is None
 
     def test_hub_column_of_a_dense_matrix(self):
         # a column of squared norm beta leaves the bulk iff beta > gamma + sqrt(gamma), at beta (1 + 1 / (beta - gamma))
-        gamma, b, beta = 2, 2000, 8.0
+        gamma, b, beta = 2, 800, 8.0
         matrix = np.full((gamma * b, b), math.sqrt(1 / b))
         matrix[:, 5] *= math.sqrt(beta / gamma)
         edge = graph_edge_of(matrix)
         assert (edge.column.index, edge.column.degree) == (5, gamma * b)
-        assert edge.column.singular_value == pytest.approx(math.sqrt(beta * (1 + 1 / (beta - gamma))), rel=2e-3)
+        assert edge.column.singular_value == pytest.approx(math.sqrt(beta * (1 + 1 / (beta - gamma))), rel=5e-3)
         assert edge.row.singular_value is None
 
     def test_light_row_stays_inside(self):
@@ -181,7 +184,7 @@ class TestGraphEdgeAgainstSimulation:
         matrix = np.random.default_rng(0).normal(0, math.sqrt(1 / 500), (1000, 500))
         assert graph_edge_of(matrix).predicted == pytest.approx(mp.edge(1000, 500, 1 / 500), rel=2e-3)
 
-    @pytest.mark.parametrize(("m", "tolerance"), [(1024, 0.01), (8192, 0.01), (32768, 0.025), (131072, 0.04)])
+    @pytest.mark.parametrize(("m", "tolerance"), [(1024, 0.01), (8192, 0.025), (32768, 0.025), (131072, 0.04)])
     def test_fixed_connections(self, m, tolerance):
         # p = Omega / m^2 at Omega = 2^17, gamma = 2: from 128 non-zeros a row down to 1
         p = 2**17 / m**2

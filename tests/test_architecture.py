@@ -1,0 +1,91 @@
+"""The rooms import in one direction only, and importing costs nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import mixanalysis
+
+PACKAGE = Path(mixanalysis.__file__).parent
+
+FLOORS = (
+    ("errors", "_version", "files", "selection", "results"),
+    ("operators",),
+    ("models",),
+    ("checkpoints",),
+    ("layouts",),
+    ("datasets",),
+    ("features",),
+    ("similarity", "spectra", "width"),
+    ("training",),
+    ("report",),
+    ("paper",),
+    ("mixanalysis_cli",),
+)
+"""From the bottom up; a room imports from lower floors alone (and from itself)."""
+
+FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def imported(path: Path) -> set[str]:
+    """Rooms that a file imports, inside functions too."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = str(node.module)
+            names = [f"{module}.{alias.name}" for alias in node.names] if module == "mixanalysis" else [module]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "mixanalysis_cli":
+                rooms.add(parts[0])
+            elif parts[0] == "mixanalysis" and len(parts) > 1:
+                rooms.add("_version" if parts[1] == "__version__" else parts[1])
+    return rooms
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def test_rooms_import_from_below_only():
+    files = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
+    assert len(files) > 30
+    for path in files:
+        room = room_of(path)
+        assert room in FLOOR, f"{path} is in no known room"
+        for other in imported(path) - {room}:
+            assert FLOOR[other] < FLOOR[room], f"{path}: {room} must not import {other}"
+
+
+def test_every_public_name_resolves():
+    for name in mixanalysis.__all__:
+        assert getattr(mixanalysis, name) is not None
+    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir()}
+    names = set(mixanalysis.__all__) - {"spectra", "width", "__version__"}
+    assert not names & rooms, "a public name would be shadowed by a submodule"
+
+
+def test_importing_the_package_costs_no_torch():
+    code = "import sys, mixanalysis; print([m for m in ('torch', 'numpy', 'pandas', 'matplotlib') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_no_library_code_prints_or_unpickles():
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func)
+                assert name != "print", f"{path}: prints"
+                assert name not in {"pickle.load", "pickle.loads"}, f"{path}: unpickles"
+                if name == "torch.load":
+                    keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                    assert keywords.get("weights_only") == "True", f"{path}: torch.load without weights_only=True"

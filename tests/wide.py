@@ -1,0 +1,54 @@
+"""A network as a wide sparse MLP on vec(x), built from effective operators, biases, norms and residuals alone."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from mixanalysis.models import MixingLayer, Network
+
+
+def vec(x: Tensor) -> Tensor:
+    """Stack the columns of each S x C matrix: (B, S, C) -> (B, S C), entry (s, c) at c S + s."""
+    return x.mT.reshape(len(x), -1)
+
+
+def unvec(v: Tensor, tokens: int) -> Tensor:
+    """The S x C matrices whose columns were stacked."""
+    return v.reshape(len(v), -1, tokens).mT
+
+
+def apply(layer: MixingLayer, v: Tensor) -> Tensor:
+    """The layer's operator on each row of v, and its bias."""
+    y = layer.operator.to(v.dtype).apply(v)
+    return y if layer.bias is None else y + layer.bias.to(v.dtype)
+
+
+def wide_forward(network: Network, images: Tensor) -> Tensor:
+    """Logits of the network, every mixing layer replaced by its effective operator on vec(features)."""
+    config, module = network.config, network.module()
+    mixer = hasattr(config, "tokens")
+    x = module.stem(images)
+    v = vec(x) if mixer else x.flatten(1)
+    for index, tap in enumerate(network.taps):
+        block = module.get_submodule(tap.after)
+        layers = [layer for layer in network.layers if layer.block == index and layer.role != "skip"]
+        skip = [layer for layer in network.layers if layer.block == index and layer.role == "skip"]
+        tokens = (config.patches.count if index == 0 else config.tokens) if mixer else 0
+        h = vec(block.norm(unvec(v, tokens))) if mixer else block.norm(v)
+        for number, layer in enumerate(layers):
+            h = apply(layer, h)
+            last = number == len(layers) - 1
+            # a Mixer's two-layer block ends without an activation, all others end with one
+            if not (last and len(layers) == 2 and mixer):
+                h = F.gelu(h, approximate="none" if config.gelu == "erf" else "tanh")
+        if skip:
+            v = apply(skip[0], v)
+            v = vec(block.carry.norm(unvec(v, config.tokens))) if mixer else block.carry.norm(v)
+        v = v + h
+    if mixer:
+        x = unvec(v, config.tokens)
+        x = module.norm(x)
+        v = x.mean(dim=1) if config.pooling == "mean" else x.flatten(1)
+    logits: Tensor = module.head(v)
+    return logits
