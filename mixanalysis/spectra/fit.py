@@ -82,9 +82,8 @@ def fit_values(values: FloatArray, a: int, b: int, level: float = 0.01) -> Fit:
 
     The variance first matches the median, then is fitted to the values that are not clear outliers
     (probability 1e-4) until their number k settles: least squares of the central 90% of them on the quantiles
-    of an (a - k) x (b - k) law, k at most half of the values. The median alone wanders by 4.5% for 64 x 64
-    entries, which doubles the false alarms; this wanders by 2.3%, and about one layer of noise in a hundred
-    passes a threshold of level 0.01.
+    of an (a - k) x (b - k) law. The median alone wanders by 4.5% for 64 x 64 entries, which doubles the false
+    alarms; this wanders by 2.3%, and about one layer of noise in a hundred passes a threshold of level 0.01.
 
     Outliers are counted from the top, each against noise of max(a, b) x (min(a, b) - j), j being the number
     of outliers before it: beside j spikes the largest value is no larger (Johnstone 2001, proposition 1.2).
@@ -110,7 +109,7 @@ def fit_values(values: FloatArray, a: int, b: int, level: float = 0.01) -> Fit:
     while left_out not in seen:
         seen.add(left_out)
         clear = _threshold(ordered, a, b, variance, min(level, _CLEAR))
-        left_out = min(int(np.sum(ordered > clear)), len(ordered) // 2)
+        left_out = min(int(np.sum(ordered > clear)), len(ordered) - 1)
         variance = _central_variance(ordered[left_out:], a - left_out, b - left_out)
     threshold = _threshold(ordered, a, b, variance, level)
     n_outliers = int(np.sum(ordered > threshold))

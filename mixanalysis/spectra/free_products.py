@@ -21,7 +21,7 @@ import numpy as np
 from mixanalysis.spectra import marchenko_pastur
 from mixanalysis.spectra.marchenko_pastur import FloatArray, Values, check_law, like
 
-_NODES = 200  # Gauss-Legendre nodes of the classical convolution
+_NODES = 64  # Gauss-Legendre nodes of the classical convolution
 _CHUNK = 4096
 _TINY = 1e-12  # where a density is evaluated for its value at 0, relative to the edge
 _BISECTIONS = 64

@@ -20,7 +20,7 @@ from mixanalysis.spectra.marchenko_pastur import FloatArray, Values, check_law, 
 
 _NODES = 48
 _DECAY = 40.0  # the quadrature ends where the Airy function has fallen by exp(-2/3 of this)
-_LEFT = -13.0  # F1 is below 1e-45 to the left
+_LEFT = -13.0  # F1 is below 1e-44 to the left
 _RIGHT = 105.0  # 1 - F1 is below 1e-310 to the right
 _SMALLEST_SHARE = 1e-12
 _SMALLEST_LEVEL = 1e-300

@@ -39,8 +39,10 @@ class TestNoise:
         for level in (0.05, 0.3):
             error = math.sqrt(level * (1 - level) / count)
             assert np.mean(p_values < level) == pytest.approx(level, abs=3 * error + 0.01)
-        # 3 expected in 300 at level 0.01; more than 9 once in a thousand
-        assert sum(f.n_outliers for f in fits) <= 9
+
+    def test_level_of_the_threshold(self):
+        # 8 expected in 800 at level 0.01, standard deviation 2.8; 23 if the variance left out all beyond this level
+        assert sum(fit(noise(32, 32, seed)).n_outliers for seed in range(800)) <= 16
 
     def test_no_false_outlier_in_fifty_layers_after_correction(self):
         shapes = [(256, 128), (128, 256), (200, 200), (100, 400), (196, 384)]
@@ -108,11 +110,27 @@ class TestSpikes:
         # sd of theta is about sqrt(v) times a constant of order one
         np.testing.assert_allclose(theta, strengths * spike_threshold(a, b, 1 / b), atol=4 / math.sqrt(b))
 
-    def test_forty_percent_spikes(self):
-        matrix = noise(512, 256, 0) * np.where(np.arange(256) < 100, 8.0, 1.0)
+    @pytest.mark.parametrize("count", [100, 150])
+    def test_many_spikes(self, count):
+        # even where the median is a spike
+        matrix = noise(512, 256, 0) * np.where(np.arange(256) < count, 8.0, 1.0)
         result = fit(matrix)
-        assert result.n_outliers == 100
+        assert result.n_outliers == count
         assert result.variance == pytest.approx(1, abs=0.02)
+        assert result.threshold == result.edge
+
+    def test_threshold_and_ks_are_those_of_the_rest(self):
+        for seed in range(5):
+            matrix = planted(300, 200, [5.0, 3.0, 2.0], seed)
+            result = fit(matrix)
+            assert result.n_outliers == 3
+            assert result.threshold == pytest.approx(tw.upper_quantile(0.01, 300, 197, result.variance))
+            bulk = np.sort(np.linalg.svd(matrix, compute_uv=False)[3:])
+            steps = [
+                max(abs(mp.cdf(float(s), 297, 197, result.variance) - k / 197) for k in (i, i + 1))
+                for i, s in enumerate(bulk)
+            ]
+            assert result.ks == pytest.approx(max(steps), abs=1e-9)
 
 
 class TestDamage:

@@ -22,6 +22,13 @@ def graph_edge_of(matrix):
     return graph_edge(rows, columns, matrix[rows, columns] ** 2, matrix.shape)
 
 
+def cavity_moments(w, axis):
+    """Mean and variance, weighted by w, of the sums of w along an axis without the entry itself."""
+    cavity = w.sum(axis=axis, keepdims=True) - w
+    mean = (w * cavity).sum() / w.sum()
+    return mean, (w * (cavity - mean) ** 2).sum() / w.sum()
+
+
 def bernoulli_gaussian(a, b, p, seed):
     """COO rows, columns and values of variance 1 / (b p) on an independent mask of density p."""
     rng = np.random.default_rng(seed)
@@ -139,10 +146,27 @@ class TestGraphEdgeExactly:
         assert edge.column.singular_value == pytest.approx(math.sqrt(beta * (1 + 1 / (beta - gamma))), rel=5e-3)
         assert edge.row.singular_value is None
 
-    def test_light_row_stays_inside(self):
-        matrix = np.full((400, 200), math.sqrt(1 / 200))
-        matrix[3] *= math.sqrt(2.0)
-        assert graph_edge_of(matrix).row.singular_value is None
+    @pytest.mark.parametrize(("alpha", "leaves"), [(2.0, False), (2.33, False), (2.5, True), (3.0, True)])
+    def test_row_leaves_the_bulk_at_its_threshold(self, alpha, leaves):
+        # 1 + sqrt(2) = 2.414
+        matrix = np.full((1600, 800), math.sqrt(1 / 800))
+        matrix[3] *= math.sqrt(alpha)
+        assert (graph_edge_of(matrix).row.singular_value is not None) == leaves
+
+    @pytest.mark.parametrize("axis", [1, 0])
+    def test_hubs_of_a_sparse_matrix_from_the_definition(self, axis):
+        rng = np.random.default_rng(8)
+        matrix = rng.normal(size=(400, 300)) * (rng.random((400, 300)) < 0.01)
+        w = matrix**2
+        energy = w.sum(axis=axis).max()
+        (mean, variance), (other_mean, other_variance) = (cavity_moments(w, side) for side in (axis, 1 - axis))
+        t = np.roots([variance, mean - energy, 1]).min()
+        expected = math.sqrt(energy * (1 + other_mean * t + other_variance * t**2))
+        edge = graph_edge_of(matrix)
+        hub = edge.row if axis == 1 else edge.column
+        assert hub.index == np.argmax(w.sum(axis=axis))
+        assert hub.degree == np.count_nonzero(np.take(w, hub.index, axis=1 - axis))
+        assert hub.singular_value == pytest.approx(expected, rel=1e-10)
 
     def test_transposition_swaps_rows_and_columns(self):
         rows, columns, values = bernoulli_gaussian(300, 200, 0.02, seed=1)
@@ -168,12 +192,7 @@ class TestGraphEdgeExactly:
     def test_minimum_over_t(self):
         rng = np.random.default_rng(5)
         matrix = rng.normal(size=(40, 30)) * (rng.random((40, 30)) < 0.2)
-        w = matrix**2
-        sides = []
-        for axis in (1, 0):
-            cavity = w.sum(axis=axis, keepdims=True) - w
-            mean = (w * cavity).sum() / w.sum()
-            sides.append((mean, (w * (cavity - mean) ** 2).sum() / w.sum()))
+        sides = [cavity_moments(matrix**2, axis) for axis in (1, 0)]
         t = np.geomspace(1e-3, 1e2, 200_001)
         values = np.prod([1 + mean * t + variance * t**2 for mean, variance in sides], axis=0) / t
         assert graph_edge_of(matrix).bulk_edge == pytest.approx(math.sqrt(values.min()), rel=1e-8)
