@@ -135,7 +135,7 @@ SPECTRUM = _schema(
     ("variance_source", "", "measured (mean square) or declared (initialisation)"),
     ("edge", "", "Marchenko-Pastur edge sqrt(v) (sqrt(a) + sqrt(b)) in singular values"),
     ("null", "", "law whose edge s_max is compared with"),
-    ("null_edge", "", "where that law expects s_max: its edge; for masks the graph edge or the heaviest hub"),
+    ("null_edge", "", "where that law expects s_max: its edge; for masks that of the same weights with random signs"),
     ("s_max", "", "largest singular value"),
     ("c_gamma", "", "1 + sqrt(a / b), the edge where v = 1 / b"),
     ("s_max_scaled", "", "s_max / sqrt(v b), to be compared with c_gamma"),

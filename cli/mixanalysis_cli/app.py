@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from mixanalysis import __version__
-from mixanalysis_cli import cka, demo, inspect, report, spectrum, train, width
+from mixanalysis_cli import cka, demo, inspect, report, spectrum, terminal, train, width
 
 TERMINATED = 143
 
 app = typer.Typer(
     name="mixanalysis",
+    cls=terminal.Commands,
     help="Layerwise CKA, singular-value spectra and effective width of trained MLP-Mixers and sparse MLPs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

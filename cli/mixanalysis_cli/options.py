@@ -65,7 +65,7 @@ Precision = Annotated[
     Dtype | None,
     typer.Option("--dtype", help="Precision of the forward pass.", show_default="the checkpoint's"),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of whatever is random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of whatever is random.")]
 Layers = Annotated[
     list[str] | None,
     typer.Option("--layers", help="Only layers whose names match, e.g. '*.token*'; repeatable.", show_default="all"),

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
+from typer.core import TyperGroup
 
 from mixanalysis.errors import MixanalysisError
 
@@ -41,10 +42,33 @@ def reporting(command: Callable[P, None]) -> Callable[P, None]:
         except Exception as error:
             if kwargs.get("verbose"):
                 raise
+            if isinstance(error, OSError) and error.filename is not None:
+                raise _failed(f"{error.filename}: {error.strerror}", 1) from None
             message = f"unexpected {type(error).__name__}: {error}; --verbose shows where"
             raise _failed(message, 1) from None
 
     return wrapped
+
+
+class Commands(TyperGroup):
+    """The commands, whose usage errors are one line on stderr like all others."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command and leave with its exit code."""
+        standalone = options.pop("standalone_mode", True)
+        try:
+            result = super().main(*args, **options | {"standalone_mode": False})
+        except typer.TyperException as error:
+            if not standalone:
+                raise
+            if message := error.format_message().rstrip("."):
+                context = getattr(error, "ctx", None)
+                hint = "" if context is None else f" (see {context.command_path} --help)"
+                _failed(message + hint, error.exit_code)
+            sys.exit(error.exit_code)
+        if standalone:
+            sys.exit(result)
+        return result
 
 
 def _failed(message: str, code: int) -> typer.Exit:
@@ -89,13 +113,16 @@ def show_table(frame: pd.DataFrame, columns: Mapping[str, str], title: str = "")
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else WIDE)
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    # names of files are no markup
+    console = Console(width=None if sys.stdout.isatty() else WIDE, markup=False, emoji=False, highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, heading in columns.items():
         numeric = frame[name].dtype.kind in "biuf"
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric)
     for row in frame[list(columns)].itertuples(index=False, name=None):
         table.add_row(*(text(value) for value in row))
+    if title:
+        typer.echo(title)
     console.print(table)
 
 

@@ -62,8 +62,8 @@ def command(
         ),
     ] = None,
     patch: Annotated[int, typer.Option("--patch", min=1, help="Side of a patch in pixels.")] = 4,
-    channels: Annotated[int | None, typer.Option("--channels", help="C.", show_default="16")] = None,
-    tokens: Annotated[int | None, typer.Option("--tokens", help="S.", show_default="patches")] = None,
+    channels: Annotated[int | None, typer.Option("--channels", min=1, help="C.", show_default="16")] = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", min=1, help="S.", show_default="patches")] = None,
     expansion: Annotated[float | None, typer.Option("--expansion", help="gamma.", show_default="2")] = None,
     expansion_token: Annotated[
         float | None, typer.Option("--expansion-token", help="gamma_S.", show_default="--expansion")
@@ -73,10 +73,10 @@ def command(
     ] = None,
     depth: Annotated[
         int | None,
-        typer.Option("--depth", help="Base blocks of a Mixer, or blocks of an MLP.", show_default="3, or 6"),
+        typer.Option("--depth", min=1, help="Base blocks of a Mixer, or blocks of an MLP.", show_default="3, or 6"),
     ] = None,
     width: Annotated[
-        int | None, typer.Option("--width", help="m of an MLP.", show_default="patches x channels")
+        int | None, typer.Option("--width", min=1, help="m of an MLP.", show_default="patches x channels")
     ] = None,
     density: Annotated[
         float | None,
@@ -109,12 +109,15 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Train a network and write its checkpoint; go on from where an interrupted run stopped."""
+    from mixanalysis.errors import UsageError
     from mixanalysis.layouts import load
     from mixanalysis.models import Sizes
     from mixanalysis.report.describe import describe
     from mixanalysis.training import TrainingConfig, plan, train
 
     out = output or Path("checkpoints") / f"{family}.safetensors"
+    if out.is_dir():
+        raise UsageError(f"{out}: is a folder; give the path of the checkpoint to write")
     sizes = Sizes(
         channels=channels,
         tokens=tokens,
@@ -129,7 +132,10 @@ def command(
         mask_value=None if mask_value is None else mask_value.value,
     )
     network, sets = plan(family, sizes, data, patch=patch, image_size=image_size, limit=limit)
-    settings = TrainingConfig(epochs, optimizer.value, lr, weight_decay, batch_size, seed)
+    try:
+        settings = TrainingConfig(epochs, optimizer.value, lr, weight_decay, batch_size, seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     if dry_run:
         typer.echo(f"{out}: {network.family}, m = {network.width}, {settings}, {len(sets[0])} training images")
         return

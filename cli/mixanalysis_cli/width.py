@@ -38,6 +38,7 @@ def command(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    dry_run: options.DryRun = False,
     force: options.Force = False,
     config: options.ConfigFile = None,
 ) -> None:
@@ -54,6 +55,12 @@ def command(
         expansion if expansion_channel is None else expansion_channel,
     )
     omegas = [_number(text) for text in omega or []]
+    if dry_run:
+        for network in networks:
+            typer.echo(f"{network.provenance.path}: {network.family}, m = {network.width}, Ω = {network.omega:,.6g}")
+        tables = ", ".join(f"tables/width_{name}.csv" for name in ("line", "channels", "optima", "points"))
+        typer.echo(f"{out}: {tables}, figures, manifest.json")
+        return
     result = width_report(networks, omegas, gammas, out, request, kind=format.value, force=force)
     if json:
         terminal.show_json(result.to_json())

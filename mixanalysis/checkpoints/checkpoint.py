@@ -49,14 +49,22 @@ class Checkpoint:
         """Shape of a weight; reads at most the two numbers of a sparse weight's shape."""
         match self._stored[name]:
             case SparseStored():
-                return tuple(self._container.read(f"{name}.shape").tolist())
+                return masks.shape_of(self._container.read(f"{name}.shape"))
             case PrunedPair():
                 return self._container.shape(f"{name}_orig")
             case Plain():
                 return self._container.shape(name)
 
+    def masked(self, name: str) -> bool:
+        """Whether a weight is stored with a mask."""
+        return not isinstance(self._stored[name], Plain)
+
     def dtype(self, name: str) -> torch.dtype:
-        """Dtype of a weight."""
+        """Dtype of a weight.
+
+        Raises:
+            CheckpointError: it is one that isn't read.
+        """
         suffix = {SparseStored: ".values", PrunedPair: "_orig", Plain: ""}[type(self._stored[name])]
         return self._container.dtype(name + suffix)
 
@@ -67,19 +75,23 @@ class Checkpoint:
             KeyError: there is no such weight.
             CheckpointError: it is damaged, too large to be dense, or holds NaN or infinite values.
         """
-        support = self.support(name)
-        if support is None:
-            return self._read(name)
-        shape = self.shape(name)
-        if shape[0] * shape[1] > DENSE_LIMIT:
-            message = f"{self.path}: {name} of shape {shape[0]} x {shape[1]} is too large to be made dense"
-            raise CheckpointError(message)
-        dense = torch.zeros(shape, dtype=support.values.dtype)
-        dense[support.rows, support.columns] = support.values
-        return dense
+        match self._stored[name]:
+            case Plain():
+                return self._read(name)
+            case PrunedPair():
+                weight, mask = self._pair(name)
+                return weight.where(mask, 0)
+            case SparseStored():
+                support, shape = self._sparse(name), self.shape(name)
+                if shape[0] * shape[1] > DENSE_LIMIT:
+                    message = f"{self.path}: {name} of shape {shape[0]} x {shape[1]} is too large to be made dense"
+                    raise CheckpointError(message)
+                dense = torch.zeros(shape, dtype=support.values.dtype)
+                dense[support.rows, support.columns] = support.values
+                return dense
 
     def support(self, name: str) -> Support | None:
-        """The connections of a masked weight; None for a weight without a mask.
+        """The connections of a masked weight; None for a weight without a mask, and for one that isn't a matrix.
 
         Raises:
             KeyError: there is no such weight.
@@ -89,18 +101,13 @@ class Checkpoint:
             case Plain():
                 return None
             case PrunedPair():
-                weight, mask = self._read(f"{name}_orig"), self._read(f"{name}_mask") != 0
-                if mask.ndim != 2 or mask.shape != weight.shape:
-                    raise CheckpointError(f"{self.path}: {name}: its mask doesn't have a matrix's shape")
+                weight, mask = self._pair(name)
+                if mask.ndim != 2:
+                    return None
                 rows, columns = torch.nonzero(mask, as_tuple=True)
                 return Support(rows, columns, weight[rows, columns])
             case SparseStored():
-                parts = {part: self._read(f"{name}.{part}") for part in masks.SPARSE_PARTS}
-                try:
-                    rows, columns, values, _ = masks.unpack(parts)
-                except ValueError as error:
-                    raise CheckpointError(f"{self.path}: sparse weight {name}: {error}") from None
-                return Support(rows, columns, values)
+                return self._sparse(name)
 
     def connections(self, name: str) -> int:
         """Number of weights that the mask keeps; all of them without a mask."""
@@ -116,6 +123,21 @@ class Checkpoint:
     def sha256(self) -> str:
         """SHA-256 of the file."""
         return files.sha256(self.path)
+
+    def _pair(self, name: str) -> tuple[Tensor, Tensor]:
+        weight, mask = self._read(f"{name}_orig"), self._read(f"{name}_mask") != 0
+        if mask.shape != weight.shape:
+            shapes = f"{tuple(mask.shape)} and {tuple(weight.shape)}"
+            raise CheckpointError(f"{self.path}: {name}_mask and {name}_orig differ in shape: {shapes}")
+        return weight, mask
+
+    def _sparse(self, name: str) -> Support:
+        parts = {part: self._read(f"{name}.{part}") for part in masks.SPARSE_PARTS}
+        try:
+            rows, columns, values, _ = masks.unpack(parts)
+        except ValueError as error:
+            raise CheckpointError(f"{self.path}: sparse weight {name}: {error}") from None
+        return Support(rows, columns, values)
 
     def _read(self, stored: str) -> Tensor:
         tensor = self._container.read(stored)

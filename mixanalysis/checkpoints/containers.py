@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 import zipfile
 from argparse import Namespace
 from collections.abc import Mapping
@@ -27,6 +29,9 @@ SAFETENSORS_DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+
+PICKLED_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
+"""The number with which the old stream format of torch.save begins, after the pickle protocol's two bytes."""
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params", "module")
 """Keys under which training scripts nest their weights, in the order in which they are tried."""
@@ -69,13 +74,21 @@ def open_container(path: Path) -> Container:
         raise CheckpointError(f"{path}: is a folder; give the path of a checkpoint file in it") from None
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror}") from None
+    if not head:
+        raise CheckpointError(f"{path}: not a checkpoint: the file is empty")
     if head.startswith(b"PK\x03\x04"):
         return _open_zip(path)
     # a header's length may begin with any byte, so that safetensors is told before a pickle stream
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < max(path.stat().st_size, 2**20):
         return SafetensorsFile(path)
-    if head.startswith(b"\x80"):
+    if head[2:].startswith(PICKLED_MAGIC):
         return TorchFile(path, "torch (pickle stream)", mmap=False)
+    if head.startswith(b"\x80"):
+        message = (
+            f"{path}: a Python pickle, but not as torch.save writes it; it may hold code, so it isn't read; "
+            "save the plain state_dict() with torch.save or safetensors instead"
+        )
+        raise CheckpointError(message)
     raise CheckpointError(f"{path}: not a checkpoint: neither a safetensors file nor one of torch.save")
 
 
@@ -83,8 +96,8 @@ def _open_zip(path: Path) -> Container:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
-    except zipfile.BadZipFile:
-        message = f"{path}: truncated or damaged: it starts like a torch.save file but has no index at its end"
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):  # what a damaged index raises
+        message = f"{path}: truncated or damaged: it starts like a torch.save file but has no sound index at its end"
         raise CheckpointError(message) from None
     if any(member.endswith("constants.pkl") for member in members):
         message = f"{path}: a TorchScript archive holds code; save the module's state_dict() instead"
@@ -98,6 +111,7 @@ class SafetensorsFile:
     """A single .safetensors file."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.format, self.wrapper = "safetensors", "none"
         self.ignored: tuple[str, ...] = ()
         try:
@@ -119,11 +133,12 @@ class SafetensorsFile:
         """Its dtype, without reading it."""
         kind = self._slices[name].get_dtype()
         if kind not in SAFETENSORS_DTYPES:
-            raise CheckpointError(f"tensor {name} has the dtype {kind}, which isn't read")
+            raise CheckpointError(f"{self.path}: tensor {name} has the dtype {kind}, which isn't read")
         return SAFETENSORS_DTYPES[kind]
 
     def read(self, name: str) -> Tensor:
         """The tensor."""
+        self.dtype(name)
         tensor: Tensor = self._file.get_tensor(name)
         return tensor
 
@@ -132,12 +147,11 @@ class TorchFile:
     """A file of torch.save, read with weights_only: data is loaded, code never."""
 
     def __init__(self, path: Path, kind: str, *, mmap: bool) -> None:
+        self.path = path
         self.format = kind
         self.metadata: Mapping[str, str] = {}
         content = _load(path, mmap=mmap)
-        state, self.wrapper, ignored = _unwrap(path, content)
-        self._tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-        self.ignored = (*ignored, *(name for name in state if name not in self._tensors))
+        self._tensors, self.wrapper, self.ignored = _unwrap(path, content)
 
     def names(self) -> tuple[str, ...]:
         """Names of all tensors."""
@@ -149,21 +163,30 @@ class TorchFile:
 
     def dtype(self, name: str) -> torch.dtype:
         """Its dtype, without reading it."""
-        return self._tensors[name].dtype
+        tensor = self._tensors[name]
+        if tensor.dtype not in SAFETENSORS_DTYPES.values() or tensor.is_meta:
+            kind = "no values" if tensor.is_meta else f"the dtype {str(tensor.dtype).removeprefix('torch.')}"
+            raise CheckpointError(f"{self.path}: tensor {name} has {kind}, which isn't read")
+        return tensor.dtype
 
     def read(self, name: str) -> Tensor:
         """The tensor."""
-        return self._tensors[name]
+        self.dtype(name)
+        return self._tensors[name].to_dense()
 
 
 def _load(path: Path, *, mmap: bool) -> object:
     try:
-        with torch.serialization.safe_globals([Namespace]):
-            return torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)
-    except pickle.UnpicklingError:
-        blockers = _blockers(path)
+        with torch.serialization.safe_globals([Namespace]), warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")
+            # torch.load takes a path that ends in .safetensors for one, whatever the content
+            mmap = mmap and path.suffix != ".safetensors"
+            return torch.load(path if mmap else file, map_location="cpu", mmap=mmap, weights_only=True)
+    except pickle.UnpicklingError as error:
+        blockers = _blockers(path, str(error))
         if not blockers:
-            raise CheckpointError(f"{path}: truncated or damaged torch.save file") from None
+            message = f"{path}: truncated or damaged torch.save file, or one of another pickle protocol than 2"
+            raise CheckpointError(message) from None
         message = (
             f"{path}: refused: loading it would run code ({', '.join(blockers)}); "
             "save the plain state_dict() with torch.save or safetensors instead"
@@ -174,38 +197,48 @@ def _load(path: Path, *, mmap: bool) -> object:
         raise CheckpointError(f"{path}: truncated or damaged torch.save file: {reason}") from None
 
 
-def _blockers(path: Path) -> list[str]:
+def _blockers(path: Path, refusal: str) -> list[str]:
+    """Classes and functions that the file asks for and that are not plain data."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except Exception:  # the old stream format isn't scanned
-        return ["classes or functions that are not plain data"]
-    return sorted(name for name in names if name != "argparse.Namespace")
+    except Exception:  # the old stream format isn't scanned, but the refusal names the first
+        names = re.findall(r"GLOBAL (\S+)", refusal)
+    return sorted(set(names) - {"argparse.Namespace"})
 
 
-def _unwrap(path: Path, content: object) -> tuple[dict[str, Any], str, tuple[str, ...]]:
+def _unwrap(path: Path, content: object) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
     """The innermost table of tensors, how it was nested, and what stood beside it."""
     steps: list[str] = []
     beside: list[str] = []
-    while isinstance(content, Mapping):
-        if any(isinstance(value, Tensor) for value in content.values()):
-            state = {str(name): value for name, value in content.items()}
-            state, prefixes = strip_prefixes(state)
-            return state, " > ".join([*steps, *prefixes]) or "none", tuple(beside)
-        inner = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
-        if not inner:
-            break
-        steps.append(inner[0])
-        beside += [str(key) for key in content if key != inner[0]]
-        content = content[inner[0]]
-    what = (
-        f"{type(content).__name__} with keys {', '.join(map(str, list(content)[:5]))}"
-        if isinstance(content, Mapping)
-        else type(content).__name__
-    )
-    raise CheckpointError(f"{path}: holds no table of named tensors, but {what or 'nothing'}")
+    # a wrapper comes before tensors beside it, such as {"state_dict": ..., "best_accuracy": tensor}
+    while isinstance(content, Mapping) and (inner := _wrapped(content, len(steps))) is not None:
+        steps.append(inner)
+        beside += [str(key) for key in content if key != inner]
+        content = content[inner]
+    table = content if isinstance(content, Mapping) else {}
+    state = {str(name): value for name, value in table.items() if isinstance(value, Tensor)}
+    if not state:
+        what = type(content).__name__
+        if isinstance(content, Mapping):
+            what += f" with keys {', '.join(map(str, list(content)[:5]))}" if content else " without entries"
+        raise CheckpointError(f"{path}: holds no table of named tensors; found {what}")
+    beside += [str(name) for name in table if str(name) not in state]
+    state, prefixes = strip_prefixes(state)
+    return state, " > ".join([*steps, *prefixes]) or "none", tuple(beside)
 
 
-def strip_prefixes(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _wrapped(content: Mapping[Any, Any], depth: int) -> str | None:
+    """The key of `WRAPPERS` under which there are tensors, or a further wrapper."""
+    for key in WRAPPERS if depth < len(WRAPPERS) else ():
+        inner = content.get(key)
+        if isinstance(inner, Mapping) and (
+            any(isinstance(value, Tensor) for value in inner.values()) or _wrapped(inner, depth + 1) is not None
+        ):
+            return key
+    return None
+
+
+def strip_prefixes(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Remove what DistributedDataParallel and torch.compile add to names; say which were removed."""
     found = []
     names = list(state)

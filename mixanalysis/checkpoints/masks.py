@@ -70,6 +70,11 @@ def pack(weight: Tensor, mask: Tensor) -> Mapping[str, Tensor]:
     }
 
 
+def shape_of(stored: Tensor) -> tuple[int, ...]:
+    """The shape that the part `shape` says."""
+    return tuple(stored.long().flatten().tolist())
+
+
 def unpack(parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
     """Rows, columns, values and shape of a weight stored by `pack`.
 
@@ -77,8 +82,8 @@ def unpack(parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, tuple[i
         ValueError: the parts contradict each other.
     """
     values, columns, starts = parts["values"], parts["columns"].long(), parts["starts"].long()
-    sizes = parts["shape"].tolist()
-    if len(sizes) != 2 or min(sizes) < 1 or starts.shape != (sizes[0] + 1,) or values.ndim != 1:
+    sizes = shape_of(parts["shape"])
+    if len(sizes) != 2 or min(sizes) < 1 or starts.shape != (sizes[0] + 1,) or not values.ndim == columns.ndim == 1:
         msg = "its shape, starts and values don't belong together"
         raise ValueError(msg)
     counts = starts.diff()
@@ -92,4 +97,7 @@ def unpack(parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, tuple[i
         msg = "its starts or columns point outside of the matrix"
         raise ValueError(msg)
     rows = torch.repeat_interleave(torch.arange(sizes[0]), counts)
+    if not bool(((rows.diff() > 0) | (columns.diff() > 0)).all()):
+        msg = "the columns of a row don't ascend"
+        raise ValueError(msg)
     return rows, columns, values, (sizes[0], sizes[1])

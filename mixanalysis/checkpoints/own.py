@@ -62,8 +62,13 @@ def description(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     """
     if METADATA_KEY not in metadata:
         return None
-    found = json.loads(metadata[METADATA_KEY])
+    found = json.loads(metadata[METADATA_KEY], parse_constant=_refuse)
     if not isinstance(found, dict) or not isinstance(found.get("training"), dict):
         msg = "its metadata are not a table"
         raise ValueError(msg)
     return found
+
+
+def _refuse(constant: str) -> None:
+    msg = f"{constant} is not a JSON number"
+    raise ValueError(msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -78,10 +79,9 @@ def load_all(paths: Sequence[str | Path], layout: str | None = None) -> list[Net
     shared = {name for name in labels if labels.count(name) > 1}
     parents = [network.provenance.path.resolve().parent.name for network in networks]
     labels = [f"{parent}/{name}" if name in shared else name for name, parent in zip(labels, parents, strict=True)]
-    seen: dict[str, int] = {}
-    unique = []
+    unique: dict[str, Network] = {}
     for network, name in zip(networks, labels, strict=True):
-        seen[name] = seen.get(name, 0) + 1
-        own = name if seen[name] == 1 else f"{name} ({seen[name]})"
-        unique.append(dataclasses.replace(network, label=own))
-    return unique
+        numbered = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
+        label = next(free for free in numbered if free not in unique)
+        unique[label] = dataclasses.replace(network, label=label)
+    return list(unique.values())

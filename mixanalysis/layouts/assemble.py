@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.errors import CheckpointError
-from mixanalysis.models import FAMILIES, Config, Network, Provenance, Support, Weights, load_weights
+from mixanalysis.models import FAMILIES, Config, Network, Provenance, Support, load_weights
+from mixanalysis.operators.permuted import is_permutation
 
 
 class Renamed:
@@ -18,14 +19,14 @@ class Renamed:
 
     Args:
         checkpoint: the tensors.
-        names: for each of the family's names, the checkpoint's.
+        names: for each of the family's names, the checkpoint's, whether it is there or not.
     """
 
     def __init__(self, checkpoint: Checkpoint, names: Mapping[str, str]) -> None:
         self.checkpoint, self.names = checkpoint, names
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names
+        return isinstance(name, str) and self.names.get(name) in self.checkpoint
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of that name."""
@@ -45,18 +46,25 @@ class Renamed:
 
 
 def skeleton(config: Config) -> nn.Module:
-    """The module of a configuration without memory for its weights."""
-    with torch.device("meta"):
-        return FAMILIES[config.family].module(config)
+    """The module of a configuration without memory for its weights.
+
+    Raises:
+        ValueError: the sizes are beyond what a tensor can have.
+    """
+    try:
+        with torch.device("meta"):
+            return FAMILIES[config.family].module(config)
+    except (RuntimeError, TypeError, ArithmeticError):
+        msg = f"its config has sizes that no {config.family} can have"
+        raise ValueError(msg) from None
 
 
 def assemble(
     checkpoint: Checkpoint,
     config: Config,
-    weights: Weights,
     *,
     layout: str,
-    unused: tuple[str, ...],
+    rename: Callable[[str], str] = str,
     training: Mapping[str, object] | None = None,
 ) -> Network:
     """Check that the checkpoint holds what the configuration needs, and put the network together.
@@ -64,24 +72,17 @@ def assemble(
     Args:
         checkpoint: where it comes from.
         config: the family's configuration.
-        weights: the tensors under the family's own names.
         layout: name of the layout.
-        unused: tensors of the checkpoint that the layout doesn't use.
+        rename: the checkpoint's name for each of the family's own.
         training: the training record that the file carries.
 
     Raises:
-        CheckpointError: tensors are missing or have another shape than the configuration says.
+        CheckpointError: tensors are missing, have another shape or kind than the configuration says, or are no
+            permutations where it says so.
     """
-    expected = skeleton(config).state_dict()
-    problems = []
-    for name, value in expected.items():
-        if name.endswith(".mask"):
-            continue
-        if name not in weights:
-            problems.append(f"{name} is missing")
-        elif weights.shape(name) != tuple(value.shape):
-            found, wanted = _shape(weights.shape(name)), _shape(value.shape)
-            problems.append(f"{name} has shape {found}, expected {wanted}")
+    expected = {name: value for name, value in skeleton(config).state_dict().items() if not name.endswith(".mask")}
+    weights = Renamed(checkpoint, {name: rename(name) for name in expected})
+    problems = [problem for name, value in expected.items() if (problem := _problem(weights, name, value))]
     if problems:
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
         message = (
@@ -90,6 +91,8 @@ def assemble(
         )
         raise CheckpointError(message)
     family = FAMILIES[config.family]
+    used = set(weights.names.values())
+    unused = (*(name for name in checkpoint.names if name not in used), *checkpoint.ignored)
     return Network(
         label=label(checkpoint.path),
         config=config,
@@ -105,6 +108,22 @@ def assemble(
 def label(path: Path) -> str:
     """Short name of a checkpoint: its file's, without the ending."""
     return path.name.removesuffix(path.suffix) or path.name
+
+
+def _problem(weights: Renamed, name: str, expected: Tensor) -> str:
+    """What is wrong with a tensor, under the checkpoint's name for it; nothing for a sound one."""
+    theirs = weights.names[name]
+    if name not in weights:
+        return f"{theirs} is missing"
+    if weights.shape(name) != tuple(expected.shape):
+        return f"{theirs} has shape {_shape(weights.shape(name))}, expected {_shape(expected.shape)}"
+    dtype = weights.checkpoint.dtype(theirs)
+    if dtype.is_floating_point != expected.dtype.is_floating_point:
+        kind = "floating-point numbers" if expected.dtype.is_floating_point else "integers"
+        return f"{theirs} holds {str(dtype).removeprefix('torch.')}, expected {kind}"
+    if name.endswith((".perm_in", ".perm_out")) and not is_permutation(weights.tensor(name), len(expected)):
+        return f"{theirs} is not a permutation"
+    return ""
 
 
 def _shape(shape: tuple[int, ...]) -> str:

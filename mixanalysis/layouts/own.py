@@ -37,22 +37,34 @@ def network(checkpoint: Checkpoint) -> Network:
         version = found.get("format")
         raise CheckpointError(f"{path}: has version {version} of the format, not {FORMAT}; update mixanalysis")
     config = _config(checkpoint, found)
-    extra = sorted(set(checkpoint.names) - set(skeleton(config).state_dict()))
-    if extra:
-        message = f"{path}: holds tensors that its {config.family} doesn't have: {', '.join(extra[:3])}"
-        raise CheckpointError(message + (f", and {len(extra) - 3} more" if len(extra) > 3 else ""))
-    return assemble(checkpoint, config, checkpoint, layout=NAME, unused=(), training=found["training"])
+    try:
+        expected = set(skeleton(config).state_dict())
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    masks = {name.removesuffix("mask") + "weight" for name in expected if name.endswith(".mask")}
+    unmasked = {name for name in masks if name in checkpoint and not checkpoint.masked(name)}
+    for what, names in (
+        (f"holds tensors that its {config.family} doesn't have", set(checkpoint.names) - expected),
+        (f"holds without their masks weights of its {config.family}", unmasked),
+    ):
+        if names:
+            some = ", ".join(sorted(names)[:3]) + (f", and {len(names) - 3} more" if len(names) > 3 else "")
+            raise CheckpointError(f"{path}: {what}: {some}")
+    return assemble(checkpoint, config, layout=NAME, training=found["training"])
 
 
 def _config(checkpoint: Checkpoint, found: dict[str, Any]) -> Config:
     family = found.get("family")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         message = f"{checkpoint.path}: unknown family {family!r}; known are {', '.join(FAMILIES)}"
         raise CheckpointError(message)
     try:
         config: Config = from_dict(FAMILIES[family].config, found.get("config"))
     except ValueError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from None
+    if config.family != family:
+        message = f"{checkpoint.path}: says that it is a {family}, but its config is that of a {config.family}"
+        raise CheckpointError(message)
     if getattr(config, "depth", 0) > len(checkpoint.names):
         message = f"{checkpoint.path}: its config has more blocks than the file has tensors"
         raise CheckpointError(message)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from mixanalysis.operators.base import Operator, Spectrum, singular_values
+from mixanalysis.operators.answers import Spectrum
+from mixanalysis.operators.base import Operator
+from mixanalysis.operators.values import singular_values
 
 
 class Dense(Operator):
@@ -23,17 +26,21 @@ class Dense(Operator):
         if weight.ndim != 2:
             msg = f"a dense operator needs a matrix, got a tensor of shape {tuple(weight.shape)}"
             raise ValueError(msg)
-        super().__init__((weight.shape[0], weight.shape[1]), weight.dtype)
+        super().__init__((weight.shape[0], weight.shape[1]), weight.dtype, weight.device)
         self.weight = weight
 
     def apply(self, x: Tensor) -> Tensor:
         """The product with x of shape (..., columns), of shape (..., rows)."""
         return x @ self.weight.mT
 
+    @property
+    def exact(self) -> bool:
+        """Always: the matrix is there."""
+        return True
+
     def spectrum(self) -> Spectrum:
         """All min(rows, columns) singular values."""
-        values = singular_values(self.weight)
-        return Spectrum(values, np.ones(len(values), dtype=np.int64))
+        return Spectrum.of(singular_values(self.weight), min(self.shape))
 
     @property
     def nnz(self) -> int:
@@ -45,8 +52,9 @@ class Dense(Operator):
         norms: Tensor = torch.linalg.vector_norm(self.weight.double(), dim=1)
         return norms
 
+    def map_weights(self, function: Callable[[Tensor], Tensor]) -> Dense:
+        """The same structure with another matrix."""
+        return Dense(function(self.weight))
+
     def _transpose(self) -> Dense:
         return Dense(self.weight.mT)
-
-    def _astype(self, dtype: torch.dtype) -> Dense:
-        return Dense(self.weight.to(dtype))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mixanalysis.operators.base import Operator, Spectrum
+from mixanalysis.operators.answers import Density, FloatArray, Spectrum, Top
+from mixanalysis.operators.base import Operator
+from mixanalysis.operators.lanczos import Search
 
+IntArray = NDArray[np.integer]
 Identity = Literal["left", "right"]
 
 
@@ -34,20 +40,50 @@ class Lift(Operator):
         if identity not in ("left", "right"):
             msg = f'identity must be "left" or "right", got {identity!r}'
             raise ValueError(msg)
-        super().__init__((factor.shape[0] * copies, factor.shape[1] * copies), factor.torch_dtype)
+        super().__init__((factor.shape[0] * copies, factor.shape[1] * copies), factor.torch_dtype, factor.device)
         self.factor, self.copies, self.identity = factor, copies, identity
 
     def apply(self, x: Tensor) -> Tensor:
         """The product with x of shape (..., columns), of shape (..., rows)."""
-        lead = x.shape[:-1]
+        lead, (rows, columns) = x.shape[:-1], self.factor.shape
         if self.identity == "left":
-            return self.factor.apply(x.reshape(*lead, self.copies, -1)).reshape(*lead, -1)
-        blocks = x.reshape(*lead, -1, self.copies).mT
-        return self.factor.apply(blocks).mT.reshape(*lead, -1)
+            return self.factor.apply(x.reshape(*lead, self.copies, columns)).reshape(*lead, self.copies * rows)
+        blocks = x.reshape(*lead, columns, self.copies).mT
+        return self.factor.apply(blocks).mT.reshape(*lead, rows * self.copies)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the factor's is."""
+        return self.factor.exact
 
     def spectrum(self) -> Spectrum:
         """The factor's singular values, each `copies` times."""
         return self.factor.spectrum().times(self.copies)
+
+    def _top(self, k: int, search: Search) -> Top:
+        distinct = -(-k // self.copies)
+        top = self.factor._top(distinct, replace(search, start=None))
+        copy = np.arange(k) % self.copies
+        of = np.arange(k) // self.copies
+        return Top(
+            top.values[of],
+            top.residuals[of],
+            top.method,
+            self._copied(top.left, of, copy),
+            self._copied(top.right, of, copy),
+        )
+
+    def _copied(self, vectors: FloatArray | None, of: IntArray, copy: IntArray) -> FloatArray | None:
+        """Column j holds vector of[j] in the place of copy copy[j]."""
+        if vectors is None:
+            return None
+        size, k = len(vectors), len(of)
+        blocks = np.zeros((self.copies, size, k))
+        blocks[copy, :, np.arange(k)] = vectors[:, of].T
+        return (blocks if self.identity == "left" else blocks.swapaxes(0, 1)).reshape(-1, k)
+
+    def _spectral_density(self, probes: int, steps: int, seed: int) -> Density:
+        return self.factor._spectral_density(probes, steps, seed).times(self.copies)
 
     @property
     def nnz(self) -> int:
@@ -59,8 +95,9 @@ class Lift(Operator):
         norms = self.factor.row_norms()
         return norms.repeat(self.copies) if self.identity == "left" else norms.repeat_interleave(self.copies)
 
+    def map_weights(self, function: Callable[[Tensor], Tensor]) -> Lift:
+        """The same lift of the factor's new weights."""
+        return Lift(self.factor.map_weights(function), self.copies, self.identity)
+
     def _transpose(self) -> Lift:
         return Lift(self.factor.T, self.copies, self.identity)
-
-    def _astype(self, dtype: torch.dtype) -> Lift:
-        return Lift(self.factor.to(dtype), self.copies, self.identity)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from mixanalysis.operators.base import Operator, Spectrum
+from mixanalysis.operators.answers import Density, FloatArray, Spectrum, Top
+from mixanalysis.operators.base import Operator
+from mixanalysis.operators.lanczos import Search
 
 
 class Permuted(Operator):
@@ -25,8 +30,10 @@ class Permuted(Operator):
             if index is not None and not is_permutation(index, size):
                 msg = f"{name} must be a permutation of 0 .. {size - 1}, got a vector of shape {tuple(index.shape)}"
                 raise ValueError(msg)
-        super().__init__(inner.shape, inner.torch_dtype)
-        self.inner, self.rows, self.columns = inner, rows, columns
+        super().__init__(inner.shape, inner.torch_dtype, inner.device)
+        self.inner = inner
+        self.rows = None if rows is None else rows.to(inner.device)
+        self.columns = None if columns is None else columns.to(inner.device)
 
     def apply(self, x: Tensor) -> Tensor:
         """The product with x of shape (..., columns), of shape (..., rows)."""
@@ -35,9 +42,24 @@ class Permuted(Operator):
         y = self.inner.apply(x)
         return y if self.rows is None else y.index_select(-1, self.rows)
 
+    @property
+    def exact(self) -> bool:
+        """Whether the inner operator's is."""
+        return self.inner.exact
+
     def spectrum(self) -> Spectrum:
         """That of the inner operator: permutations are orthogonal."""
         return self.inner.spectrum()
+
+    def _top(self, k: int, search: Search) -> Top:
+        start = search.start
+        if start is not None and self.columns is not None:
+            start = start[self.columns.cpu().numpy()]
+        top = self.inner._top(k, replace(search, start=start))
+        return replace(top, left=_taken(top.left, self.rows), right=_taken(top.right, inverse(self.columns)))
+
+    def _spectral_density(self, probes: int, steps: int, seed: int) -> Density:
+        return self.inner._spectral_density(probes, steps, seed)
 
     @property
     def nnz(self) -> int:
@@ -49,17 +71,23 @@ class Permuted(Operator):
         norms = self.inner.row_norms()
         return norms if self.rows is None else norms[self.rows]
 
-    def _transpose(self) -> Permuted:
-        return Permuted(self.inner.T, _inverse(self.columns), _inverse(self.rows))
+    def map_weights(self, function: Callable[[Tensor], Tensor]) -> Permuted:
+        """The same permutations of the inner operator's new weights."""
+        return Permuted(self.inner.map_weights(function), self.rows, self.columns)
 
-    def _astype(self, dtype: torch.dtype) -> Permuted:
-        return Permuted(self.inner.to(dtype), self.rows, self.columns)
+    def _transpose(self) -> Permuted:
+        return Permuted(self.inner.T, inverse(self.columns), inverse(self.rows))
 
 
 def is_permutation(index: Tensor, size: int) -> bool:
     """Whether an integer vector holds each of 0 .. size - 1 exactly once."""
-    return index.shape == (size,) and bool((index.sort().values == torch.arange(size)).all())
+    return index.shape == (size,) and bool((index.sort().values == torch.arange(size, device=index.device)).all())
 
 
-def _inverse(index: Tensor | None) -> Tensor | None:
+def inverse(index: Tensor | None) -> Tensor | None:
+    """The inverse permutation; None is the identity."""
     return None if index is None else torch.argsort(index)
+
+
+def _taken(vectors: FloatArray | None, index: Tensor | None) -> FloatArray | None:
+    return vectors if vectors is None or index is None else vectors[index.cpu().numpy()]

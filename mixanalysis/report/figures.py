@@ -137,7 +137,8 @@ def spectrum_histograms(fig: FigureBase, summary: pd.DataFrame, values: pd.DataF
             ax.set_ylabel("density")
         if index + columns >= len(summary):
             ax.set_xlabel("singular value")
-    handles, labels = grid[0].get_legend_handles_labels()
+    # a layer without a null lacks the law and its edge
+    handles, labels = max((ax.get_legend_handles_labels() for ax in grid), key=lambda found: len(found[0]))
     fig.legend(handles, labels, loc="outside upper center", ncols=4)
 
 

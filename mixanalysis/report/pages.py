@@ -12,7 +12,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.transforms import Bbox
 
-from mixanalysis.report.style import styled
+from mixanalysis.report.style import settle, styled
 
 A4 = (8.27, 11.69)
 MARGIN = 0.6
@@ -71,6 +71,7 @@ class Page:
         for row, (_, draw) in enumerate(self.blocks, start=1):
             draw(figure.add_subfigure(grid[row, 1]))
         figure.text(0.5, 0.03, f"{number} / {total}", ha="center", fontsize=7)
+        settle(figure)
         return figure
 
 

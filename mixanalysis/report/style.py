@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
-from matplotlib.figure import Figure, FigureBase
+import numpy as np
+from matplotlib.figure import Figure, FigureBase, SubFigure
+from matplotlib.transforms import Bbox
 
 FigureFormat = Literal["png", "svg", "pdf"]
 
@@ -38,7 +40,7 @@ _STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "mixanalysis",
-    "figure.dpi": 100,
+    "figure.dpi": DPI,
     "savefig.dpi": DPI,
 }
 
@@ -67,7 +69,31 @@ def figure(draw: Callable[..., None], size: Sequence[float], *arguments: Any) ->
     with styled():
         result = Figure(figsize=(size[0], size[1]), layout="constrained")
         draw(result, *arguments)
+        settle(result)
     return result
+
+
+def settle(fig: Figure) -> None:
+    """Lay a figure out once and for all, in positions without the last digits of the layout's solver.
+
+    These depend on the order of objects in memory, and would make equal figures unequal files.
+    """
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+    for part in _parts(fig):
+        part.bbox_relative.set_points(_rounded(part.bbox_relative))
+    for ax in fig.axes:
+        ax.set_position(Bbox(_rounded(ax.get_position(original=True))))
+
+
+def _parts(fig: FigureBase) -> Iterator[SubFigure]:
+    for part in fig.subfigs:
+        yield part
+        yield from _parts(part)
+
+
+def _rounded(box: Bbox) -> np.ndarray:
+    return box.get_points().round(9)
 
 
 def save_figure(fig: FigureBase, path: Path, kind: FigureFormat) -> None:

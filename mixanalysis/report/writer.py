@@ -201,7 +201,7 @@ def spectrum_drawings(spectra: SpectrumResult) -> list[Drawing]:
     """Largest values against the edge, and histograms of every network's layers."""
     caption = (
         "Largest singular value of every layer over the value that noise of the same structure and variance "
-        "would have: the Marchenko-Pastur edge of a shared factor, the graph edge or heaviest hub of a mask."
+        "would have: the Marchenko-Pastur edge of a shared factor, or that of a mask's weights with random signs."
     )
     drawings: list[Drawing] = [("spectrum_edges", (5.6, 2.9), figures.spectrum_edges, (spectra.summary,), caption)]
     for label, rows in spectra.summary.groupby("network", sort=False):

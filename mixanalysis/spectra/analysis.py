@@ -8,18 +8,24 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from mixanalysis.errors import NothingToAnalyseError
 from mixanalysis.models import MixingLayer, Network
 from mixanalysis.operators import Lift, Masked, Operator, Permuted
 from mixanalysis.results import SINGULAR_VALUES, SPECTRUM, records
 from mixanalysis.spectra import marchenko_pastur, tracy_widom
-from mixanalysis.spectra.sparse import graph_edge
 
 VarianceSource = Literal["measured", "declared"]
 
 MP_NULL = "Marchenko-Pastur"
-MASK_NULL = "masked: graph edge and hubs (heuristic)"
+MASK_NULL = "masked: the same weights with random signs"
+
+_TW_MEAN, _TW_SD = -1.2065335746, 1.2679830577
+
+SIGN_DRAWS = 32
+"""Draws of random signs that centre and scale of a masked layer's null are measured on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +58,9 @@ def spectrum(
     """Exact singular values of the effective layers, against the edge of noise of the same structure.
 
     The null concerns the matrix with independent entries: for a shared weight the small factor, of which the
-    effective layer holds equal copies; for a masked weight the masked matrix itself.
+    effective layer holds equal copies; for a masked weight the masked matrix itself. A mask's s_max fluctuates with
+    its heaviest rows and columns as no formula tells within a percent, so that its null is measured: connections and
+    their sizes are kept, signs are drawn anew.
 
     Args:
         networks: one or more.
@@ -142,16 +150,12 @@ def _against_null(factor: Operator, s_max: float, v: float) -> dict[str, Any]:
         nothing = ("edge", "null_edge", "s_max_scaled", "z", "p_value")
         return null | dict.fromkeys(nothing, np.nan)
     edge = marchenko_pastur.edge(a, b, v)
-    null_edge = edge
     if isinstance(factor, Masked):
-        squares = factor.values.double().square().numpy()
-        rows, columns = factor.rows.numpy(), factor.columns.numpy()
-        # the mask's own energies, at the variance of the null
-        unit = np.sqrt(v * a * b / squares.sum())
-        null_edge = unit * graph_edge(rows, columns, squares, factor.shape).predicted
-    noise = tracy_widom.largest(a, b, v)
-    # a mask moves the edge; the width of the fluctuations is kept
-    z = tracy_widom.statistic(s_max, a, b, v) - (null_edge**2 - edge**2) / noise.sigma
+        law = random_signs(factor, v)
+        null_edge = np.sqrt(law.mu)
+    else:
+        law, null_edge = tracy_widom.largest(a, b, v), edge
+    z = (s_max**2 - law.mu) / law.sigma
     return null | {
         "edge": edge,
         "null_edge": null_edge,
@@ -159,3 +163,37 @@ def _against_null(factor: Operator, s_max: float, v: float) -> dict[str, Any]:
         "z": z,
         "p_value": float(tracy_widom.sf(z)),
     }
+
+
+def random_signs(factor: Masked, v: float) -> tracy_widom.Largest:
+    """Centre and scale of s_max^2 of a masked matrix whose connections keep their sizes, but not their signs.
+
+    Independent entries with symmetric laws have such signs, whatever the mask and the scatter of its rows. The draws
+    start from one seed, so that the answer is always the same.
+
+    Args:
+        factor: the matrix; its non-zero weights are rescaled to the variance of the null.
+        v: entry variance of the null over all cells.
+    """
+    sizes = factor.values.double().numpy()
+    sizes = sizes * np.sqrt(v * factor.shape[0] * factor.shape[1] / (sizes @ sizes))
+    rows, columns = factor.rows.numpy(), factor.columns.numpy()
+    rng = np.random.default_rng(0)
+    draws = []
+    for _ in range(SIGN_DRAWS):
+        signs = rng.choice((-1.0, 1.0), len(sizes))
+        draws.append(_largest_square(csr_array((sizes * signs, (rows, columns)), factor.shape), rng))
+    squares = np.array(draws)
+    # signs that change nothing, as on a diagonal, leave rounding alone
+    scale = max(float(squares.std(ddof=1)) / _TW_SD, 1e-6 * float(squares.mean()))
+    return tracy_widom.Largest(float(squares.mean()) - _TW_MEAN * scale, scale)
+
+
+def _largest_square(matrix: csr_array, rng: np.random.Generator) -> float:
+    if min(matrix.shape) <= 2:
+        return float(np.linalg.norm(matrix.toarray(), 2)) ** 2
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T.tocsr()
+    size = tall.shape[1]
+    square = LinearOperator((size, size), matvec=lambda x: tall.T @ (tall @ x), dtype=np.float64)
+    start = rng.standard_normal(size)
+    return float(eigsh(square, k=1, v0=start, tol=1e-6, return_eigenvectors=False)[0])

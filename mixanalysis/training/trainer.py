@@ -61,7 +61,7 @@ def train(
     Raises:
         UsageError: `out` is a checkpoint of another run.
         DataError: the data have no labels, more classes than the network, or another shape.
-        CheckFailedError: the loss is no longer finite.
+        CheckFailedError: the loss or a weight is no longer finite.
     """
     settings = settings or TrainingConfig()
     training, test = (_fitted(dataset, config) for dataset in data)
@@ -124,9 +124,11 @@ def _run(
             if progress is not None:
                 progress(step + 1, total)
         loss = float(sum_of_losses) / per_epoch
-        if not math.isfinite(loss):
+        finite = all(bool(parameter.isfinite().all()) for parameter in module.parameters())
+        if not (finite and math.isfinite(loss)):
             partial.unlink(missing_ok=True)
-            raise CheckFailedError(f"the loss is no longer finite in epoch {epoch}; use a smaller --lr")
+            what = "a weight" if math.isfinite(loss) else "the loss"
+            raise CheckFailedError(f"{what} is no longer finite in epoch {epoch}; use a smaller --lr")
         if key is not None and time.monotonic() - saved >= save_every and epoch + 1 < settings.epochs:
             _save_partial(partial, key, epoch + 1, loss, module, optimizer)
             saved = time.monotonic()

@@ -1,0 +1,314 @@
+"""Each command on tiny networks: what it says, what it writes, and where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cases import NETWORKS, checkpoint_of
+from mixanalysis.layouts import load
+from mixanalysis_cli import app
+
+NAMES = [command.name for command in app.registered_commands]
+TINY = ("--epochs", 1, "--limit", 64, "--depth", 1)
+
+
+def strict(text: str):
+    """Parse JSON that must not hold what JSON doesn't have."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} in JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def manifest(folder: str) -> dict:
+    return strict(Path(folder, "manifest.json").read_text(encoding="utf-8"))
+
+
+def facts(stdout: str) -> dict[str, str]:
+    """Names and values of `inspect`, which two or more blanks separate."""
+    lines = [line.partition("  ") for line in stdout.splitlines() if "  " in line]
+    return {name: value.strip() for name, _, value in lines}
+
+
+class TestInspect:
+    def test_for_reading(self, run, networks):
+        answer = run("inspect", networks["mixer"])
+        assert (answer.code, answer.stderr) == (0, "")
+        found = facts(answer.stdout)
+        assert found["file"] == str(networks["mixer"])
+        assert found["format"] == "safetensors, wrapper none, layout mixanalysis"
+        assert found["family"] == "mixer"
+        assert found["config"].startswith("patches (height 8, width 8, channels 1, size 4), classes 3, tokens 4, chan")
+        assert found["effective width"] == "m = 16"
+        assert found["density"] == "p = 0.25"
+        assert found["expansion"] == "γ = 2 (token 2, channel 2)"
+        assert found["connections"] == "Ω = 128 per layer"
+        assert found["blocks"] == "0.token, 0.channel, 1.token, 1.channel"
+        assert found["training"] == "epochs 1, seed 0"
+        assert found["not used"] == "nothing: every tensor is used"
+        rows = [line.split() for line in answer.stdout.splitlines() if line.startswith(" blocks.")]
+        assert rows[0] == ["blocks.0.token.mlp.fc1", "token", "32", "16", "16", "2", "0.25", "128"]
+        assert [row[0] for row in rows] == [layer.name for layer in load(networks["mixer"]).layers]
+        assert run.files() == []
+
+    def test_as_json(self, run, networks):
+        answer = run("inspect", networks["sw-mlp"], networks["mlp"], "--json")
+        assert (answer.code, answer.stderr) == (0, "")
+        sparse, dense = strict(answer.stdout)
+        network = load(networks["sw-mlp"])
+        assert sparse["label"] == "sw-mlp"
+        assert (sparse["family"], dense["family"]) == ("sw-mlp", "mlp")
+        assert sparse["path"] == str(networks["sw-mlp"])
+        assert (sparse["width"], sparse["omega"], sparse["density"]) == (30, network.omega, network.density)
+        assert (dense["density"], dense["expansions"]) == (1, {"dense": 2})
+        assert sparse["config"]["density"] == 0.3
+        assert sparse["training"] == {"epochs": 1, "seed": 0}
+        assert [layer["connections"] for layer in sparse["layers"]] == [item.connections for item in network.layers]
+        assert sparse["unused"] == []
+
+    def test_a_checkpoint_of_no_class(self, run):
+        checkpoint_of(NETWORKS["mixer-bare"], run.folder / "a.safetensors")
+        assert strict(run("inspect", "a.safetensors", "--json").stdout)[0]["config"]["classes"] == 0
+
+    def test_names_of_files_are_no_markup(self, run):
+        checkpoint_of(NETWORKS["mlp"], run.folder / "[bold]a[red] :smile:.safetensors")
+        answer = run("spectrum", "[bold]a[red] :smile:.safetensors")
+        assert answer.code == 0
+        assert "[bold]a[red] :smile: " in answer.stdout
+
+
+class TestCKA:
+    def test_of_two(self, run, networks):
+        answer = run("cka", networks["mlp"], networks["sw-mlp"], "--limit", 128)
+        assert (answer.code, answer.stderr) == (0, "")
+        lines = answer.stdout.splitlines()
+        assert lines[-1] == "reports/cka"
+        table = pd.read_csv("reports/cka/tables/cka.csv")
+        assert set(table["layer_a"]) == set(table["layer_b"].astype(int)) == {0, 1}
+        assert (table["n"] == 128).all()
+        assert f"{table['value'][0]:.4g}" in answer.stdout
+        outputs = ["figures/cka_means.png", "figures/cka_mlp_sw-mlp.png", "figures/cka_profile.png"]
+        assert run.files("reports/cka") == [*outputs, "manifest.json", "tables/cka.csv", "tables/cka_diagonal.csv"]
+        said = manifest("reports/cka")
+        assert said["command"] == "cka"
+        assert said["parameters"]["limit"] == 128
+        assert (said["parameter_sources"]["limit"], said["parameter_sources"]["seed"]) == ("commandline", "default")
+        assert [item["label"] for item in said["inputs"]] == ["mlp", "sw-mlp"]
+        assert said["data"]["images"] == 128
+
+    def test_of_one_with_itself_as_json(self, run, networks):
+        answer = run("cka", networks["rp-mixer"], "--limit", 64, "--json", "--layers", "*.token", "-o", "out")
+        assert (answer.code, answer.stderr) == (0, "")
+        found = strict(answer.stdout)
+        assert found["cka_diagonal"][0]["relation"] == "itself"
+        assert found["cka_diagonal"][0]["mean"] == pytest.approx(1, abs=1e-12)
+        assert {row["layer_a"] for row in found["cka"]} == {"0.token", "1.token"}
+        assert found["cka_diagonal"][0]["low"] is None, "one batch gives no interval"
+        assert not Path("reports").exists()
+
+    def test_what_is_left_out_is_noted_on_stderr(self, run, networks):
+        arguments = ("cka", networks["mlp"], "--limit", 65, "--batch-size", 64)
+        answer = run(*arguments)
+        assert answer.code == 0
+        assert answer.stderr.startswith("mixanalysis: the last 1 images were left out")
+        quiet = run(*arguments, "--quiet")
+        assert (quiet.code, quiet.stderr, quiet.stdout) == (0, "", answer.stdout)
+
+
+class TestSpectrum:
+    def test_for_reading(self, run, networks):
+        answer = run("spectrum", networks["mixer"])
+        assert (answer.code, answer.stderr) == (0, "")
+        assert answer.stdout.splitlines()[-1] == "reports/spectrum"
+        table = pd.read_csv("reports/spectrum/tables/spectrum.csv")
+        assert list(table["layer"]) == [layer.name for layer in load(networks["mixer"]).layers]
+        for _, row in table.iterrows():
+            assert f"{row['s_max']:.4g}" in answer.stdout
+        assert run.files("reports/spectrum") == [
+            "figures/spectrum_edges.png",
+            "figures/spectrum_mixer.png",
+            "manifest.json",
+            "tables/singular_values.csv",
+            "tables/spectrum.csv",
+        ]
+
+    def test_as_json_of_some_layers_in_another_format(self, run, networks):
+        arguments = ("--layers", "*.token.*", "--exclude", "*.fc2", "--format", "svg", "-o", "out", "--json")
+        answer = run("spectrum", networks["mixer"], networks["rp-mixer"], *arguments)
+        assert (answer.code, answer.stderr) == (0, "")
+        rows = strict(answer.stdout)["spectrum"]
+        layers = ["blocks.0.token.mlp.fc1", "blocks.1.token.mlp.fc1"]
+        assert [(row["network"], row["layer"]) for row in rows] == [
+            (network, layer) for network in ("mixer", "rp-mixer") for layer in layers
+        ]
+        assert "figures/spectrum_mixer.svg" in run.files("out")
+        assert not any(name.endswith(".png") for name in run.files("out"))
+
+    def test_files_of_one_name_are_told_apart(self, run, networks):
+        for folder in ("first", "second"):
+            Path(folder).mkdir()
+            Path(folder, "a.safetensors").write_bytes(networks["mlp"].read_bytes())
+        answer = run("spectrum", "first/a.safetensors", "second/a.safetensors", "--json", "-o", "out")
+        assert {row["network"] for row in strict(answer.stdout)["spectrum"]} == {"first/a", "second/a"}
+
+
+class TestWidth:
+    def test_the_widest_mixer(self, run):
+        answer = run("width", "--omega", "2^19", "--expansion", 2)
+        assert (answer.code, answer.stderr) == (0, "")
+        values = next(line.split() for line in answer.stdout.splitlines() if line.strip().startswith("5.243e+05"))
+        assert values[:7] == ["5.243e+05", "2", "2", "64", "64", "4096", "0.01562"]
+        assert answer.stdout.splitlines()[-1] == "reports/width"
+        assert "tables/width_optima.csv" in run.files("reports/width")
+
+    @pytest.mark.parametrize("omega", ["2^19", "2**19", "524288", "5.24288e5"])
+    def test_as_json(self, run, omega):
+        answer = run("width", "--omega", omega, "--expansion", 2, "--json")
+        (optimum,) = strict(answer.stdout)["width_optima"]
+        assert optimum["width"] == pytest.approx(4096)
+        assert optimum["density"] == pytest.approx(1 / 64)
+        assert optimum["omega"] == 2**19
+
+    def test_expansions_of_their_own(self, run):
+        options = ("--expansion", 2, "--expansion-token", 0.5, "--json")
+        (optimum,) = strict(run("width", "--omega", "1e6", *options).stdout)["width_optima"]
+        assert (optimum["expansion_token"], optimum["expansion_channel"]) == (0.5, 2)
+        assert 0.5 * optimum["tokens"] == pytest.approx(2 * optimum["channels"])
+
+    def test_points_of_checkpoints(self, run, networks):
+        answer = run("width", networks["mixer"], networks["mlp"], "--json", "-o", "out")
+        found = strict(answer.stdout)
+        assert [(row["network"], row["width"], row["omega"]) for row in found["width_points"]] == [
+            ("mixer", 16, 128),
+            ("mlp", 30, 1800),
+        ]
+        assert {row["omega"] for row in found["width_optima"]} == {128, 1800}
+        said = run("width", networks["mixer"], "-o", "out").stdout
+        assert "Checkpoints" in said
+
+
+class TestTrain:
+    def test_a_network_and_again(self, run):
+        arguments = ("train", "mixer", *TINY)
+        answer = run(*arguments)
+        assert (answer.code, answer.stderr) == (0, "")
+        assert answer.stdout.startswith("checkpoints/mixer.safetensors: mixer, ")
+        assert run.files() == ["checkpoints/mixer.safetensors"]
+        path = Path("checkpoints/mixer.safetensors")
+        record = load(path).provenance.training
+        assert (record["epochs"], record["images"], record["data"]) == (1, 64, "digits")
+        assert f"test accuracy {record['test_accuracy']:.2%}" in answer.stdout
+        before = path.stat().st_mtime_ns
+        assert run(*arguments).stdout == answer.stdout
+        assert path.stat().st_mtime_ns == before, "a finished run is kept"
+        content = path.read_bytes()
+        assert run(*arguments, "--no-resume").code == 0
+        assert path.stat().st_mtime_ns != before
+        assert path.read_bytes() == content, "the same run gives the same bytes"
+
+    def test_sizes_and_json(self, run):
+        sizes = ("--width", 20, "--density", 0.5, "--block", "fc", "--mask", "exact", "--mask-value", "one")
+        answer = run(
+            "train", "sw-mlp", *TINY, *sizes, "--optimizer", "sgd", "--seed", 3, "-o", "a.safetensors", "--json"
+        )
+        assert (answer.code, answer.stderr) == (0, "")
+        found = strict(answer.stdout)
+        config = found["config"]
+        assert (config["size"], config["density"], config["hidden"]) == (20, 0.5, 0)
+        assert (config["mask"], config["mask_value"]) == ("exact", "one")
+        assert (found["training"]["optimizer"], found["training"]["seed"]) == ("sgd", 3)
+        assert run.files() == ["a.safetensors"]
+
+    def test_expansions_and_image_size(self, run):
+        sizes = ("--expansion", 3, "--expansion-token", 1.5, "--image-size", 8, "--channels", 4, "--tokens", 2)
+        answer = run("train", "rp-mixer", "--epochs", 0, "--depth", 1, *sizes, "--json")
+        config = strict(answer.stdout)["config"]
+        assert config["patches"] == {"height": 8, "width": 8, "channels": 1, "size": 4}
+        assert (config["tokens"], config["channels"]) == (2, 4)
+        assert (config["token_hidden"], config["channel_hidden"]) == (3, 12)
+
+
+class TestReport:
+    def test_of_two(self, run, networks):
+        arguments = ("report", networks["mixer"], networks["sw-mlp"], "--limit", 64)
+        answer = run(*arguments)
+        assert (answer.code, answer.stderr) == (0, "")
+        assert answer.stdout == "reports/report/report.pdf\n"
+        files = run.files("reports/report")
+        assert {"report.pdf", "manifest.json", "tables/networks.csv", "figures/width.png"} <= set(files)
+        said = manifest("reports/report")
+        assert said["command"] == "report"
+        assert sorted([*said["outputs"], "manifest.json"]) == files
+        tables = {name: Path("reports/report", name).read_bytes() for name in files if name.endswith(".csv")}
+        answer = run(*arguments, "--json", "-o", "again")
+        assert (answer.code, answer.stderr) == (0, "")
+        assert strict(answer.stdout) == manifest("again")
+        assert tables == {name: Path("again", name).read_bytes() for name in tables}
+        assert len(tables) > 5
+
+
+DRY = {
+    "demo": ((), "reports/demo/report.pdf: report"),
+    "cka": (("mixer", "mlp"), "reports/cka: tables/cka.csv, tables/cka_diagonal.csv, figures, manifest.json"),
+    "spectrum": (
+        ("mixer",),
+        "reports/spectrum: tables/spectrum.csv, tables/singular_values.csv, figures, manifest.json",
+    ),
+    "width": (
+        ("mixer",),
+        "reports/width: tables/width_line.csv, tables/width_channels.csv, tables/width_optima.csv, "
+        "tables/width_points.csv, figures, manifest.json",
+    ),
+    "report": (("mixer", "mlp"), "reports/report: report.pdf, figures, tables, manifest.json"),
+    "train": ((), "checkpoints/rp-mixer.safetensors: rp-mixer, m = 256, "),
+}
+"""Checkpoints, and the last line of what would be done."""
+
+
+@pytest.mark.parametrize(("command", "checkpoints", "last"), [(name, *rest) for name, rest in DRY.items()], ids=DRY)
+def test_a_dry_run_writes_nothing(run, networks, command, checkpoints, last):
+    arguments = ["rp-mixer"] if command == "train" else [networks[name] for name in checkpoints]
+    answer = run(command, *arguments, "--dry-run")
+    assert (answer.code, answer.stderr) == (0, "")
+    *before, final = answer.stdout.splitlines()
+    assert final.startswith(last)
+    assert [line.split(": ")[0] for line in before if command in ("cka", "width", "report")] == [
+        str(path) for path in arguments if command in ("cka", "width", "report")
+    ]
+    assert list(run.folder.iterdir()) == []
+
+
+def test_every_command_that_writes_has_a_dry_run():
+    assert set(DRY) == set(NAMES) - {"inspect"}
+
+
+def test_a_dry_run_of_the_demo_names_every_checkpoint(run):
+    answer = run("demo", "--dry-run", "-o", "out")
+    names = [line.split(": ")[0] for line in answer.stdout.splitlines()]
+    assert names == [
+        *(f"out/checkpoints/{name}.safetensors" for name in ("mixer", "mixer-seed1", "rp-mixer", "sw-mlp", "mlp")),
+        "out/checkpoints/mixer-untrained.safetensors",
+        "out/report.pdf",
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_of_every_command(run, name):
+    answer = run(name, "--help")
+    assert (answer.code, answer.stderr) == (0, "")
+    assert f"mixanalysis {name} " in answer.stdout
+    assert "--config" in answer.stdout
+
+
+def test_help_of_the_application(run):
+    answer = run("--help")
+    assert (answer.code, answer.stderr) == (0, "")
+    assert all(f" {name} " in answer.stdout for name in NAMES)
+    assert len(NAMES) == 7
+    without = run()
+    assert (without.code, without.stdout.strip(), without.stderr) == (2, answer.stdout.strip(), "")

@@ -1,0 +1,122 @@
+"""Slow, obvious definitions, written from the papers with numpy alone; nothing of mixanalysis is imported here."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from scipy import stats
+
+
+def matrix(x):
+    """A float64 copy of an array, a tensor or a list of lists."""
+    return np.asarray(x).astype(np.float64)
+
+
+def gram(x):
+    """Inner products of all pairs of rows, one by one."""
+    return np.array([[sum(a * b for a, b in zip(row, other, strict=True)) for other in x] for row in x])
+
+
+def hsic1(k, ell):
+    """Song et al. (2012), eq. 5, term by term."""
+    n = len(k)
+    k, ell = matrix(k), matrix(ell)
+    np.fill_diagonal(k, 0.0)
+    np.fill_diagonal(ell, 0.0)
+    one = np.ones(n)
+    trace = np.trace(k @ ell)
+    totals = (one @ k @ one) * (one @ ell @ one) / ((n - 1) * (n - 2))
+    both = 2 / (n - 2) * (one @ k @ ell @ one)
+    return (trace + totals - both) / (n * (n - 3))
+
+
+def hsic1_over_tuples(k, ell):
+    """The U-statistic that HSIC_1 is: a mean over all ordered 4-tuples of distinct examples."""
+    terms = [
+        k[i][j] * (ell[i][j] + ell[q][r] - 2 * ell[i][q]) for i, j, q, r in itertools.permutations(range(len(k)), 4)
+    ]
+    return math.fsum(terms) / len(terms)
+
+
+def unbiased_cka(x, y):
+    """CKA of one batch from HSIC_1."""
+    k, ell = matrix(x) @ matrix(x).T, matrix(y) @ matrix(y).T
+    return hsic1(k, ell) / (math.sqrt(hsic1(k, k)) * math.sqrt(hsic1(ell, ell)))
+
+
+def biased_cka(x, y):
+    """Kornblith et al. (2019): |Y'X|^2 / (|X'X| |Y'Y|) of centred features, cell by cell."""
+    x, y = matrix(x), matrix(y)
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+
+    def squared(p, q):
+        return math.fsum(float(a @ b) ** 2 for a in p.T for b in q.T)
+
+    return squared(y, x) / (math.sqrt(squared(x, x)) * math.sqrt(squared(y, y)))
+
+
+def minibatch_cka(batches_x, batches_y):
+    """Nguyen, Raghu & Kornblith (2021), eqs. 2-3: three means of HSIC_1 over batches, and one ratio.
+
+    Batches of fewer than four examples have no HSIC_1 and are left out.
+    """
+    cross, own_x, own_y = [], [], []
+    for x, y in zip(batches_x, batches_y, strict=True):
+        if len(x) < 4:
+            continue
+        k, ell = matrix(x) @ matrix(x).T, matrix(y) @ matrix(y).T
+        cross.append(hsic1(k, ell))
+        own_x.append(hsic1(k, k))
+        own_y.append(hsic1(ell, ell))
+    return np.mean(cross) / (math.sqrt(np.mean(own_x)) * math.sqrt(np.mean(own_y)))
+
+
+def jackknife_interval(values, statistic):
+    """Interval of a statistic of a list, each element left out once, at 95%."""
+    g = len(values)
+    left_out = [statistic([*values[:i], *values[i + 1 :]]) for i in range(g)]
+    mean = sum(left_out) / g
+    variance = (g - 1) / g * sum((each - mean) ** 2 for each in left_out)
+    half = stats.t.ppf(0.975, g - 1) * math.sqrt(variance)
+    return statistic(values) - half, statistic(values) + half
+
+
+def mixer_nonzeros(tokens, channels, token_hidden, channel_hidden):
+    """Non-zeros and cells of the four effective matrices of a base block, counted in the matrices (column vec)."""
+    matrices = (
+        np.kron(np.eye(channels), np.ones((token_hidden, tokens))),
+        np.kron(np.eye(channels), np.ones((tokens, token_hidden))),
+        np.kron(np.ones((channel_hidden, channels)), np.eye(tokens)),
+        np.kron(np.ones((channels, channel_hidden)), np.eye(tokens)),
+    )
+    return [(int(np.count_nonzero(matrix)), matrix.size) for matrix in matrices]
+
+
+def widest_mixer(omega, gamma_s, gamma_c, steps=400_001):
+    """(S, C, m) of the largest m(C), by trying C on a fine grid."""
+    channels = np.geomspace(1e-3, 1e6, steps)
+    half = gamma_c * channels / (2 * gamma_s)
+    tokens = np.sqrt(half**2 + 2 * omega / (gamma_s * channels)) - half
+    best = int(np.argmax(tokens * channels))
+    return tokens[best], channels[best], tokens[best] * channels[best]
+
+
+def doubled(image):
+    """An image of twice the size by bilinear interpolation between pixel centres, edges repeated."""
+    rows, columns = image.shape
+    result = np.empty((2 * rows, 2 * columns))
+    for i, j in np.ndindex(result.shape):
+        y, x = (i + 0.5) / 2 - 0.5, (j + 0.5) / 2 - 0.5
+        y, x = min(max(y, 0.0), rows - 1.0), min(max(x, 0.0), columns - 1.0)
+        top, left = int(y), int(x)
+        bottom, right = min(top + 1, rows - 1), min(left + 1, columns - 1)
+        fy, fx = y - top, x - left
+        result[i, j] = (
+            (1 - fy) * (1 - fx) * image[top, left]
+            + (1 - fy) * fx * image[top, right]
+            + fy * (1 - fx) * image[bottom, left]
+            + fy * fx * image[bottom, right]
+        )
+    return result

@@ -1,0 +1,405 @@
+"""Figures: what the artists hold is what the tables say."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import colors, rcParams
+from matplotlib.figure import Figure
+from scipy.integrate import trapezoid
+
+from mixanalysis import width
+from mixanalysis.report import figures
+from mixanalysis.report.style import COLUMN, MARKERS, PALETTE, colour, figure, marker, save_figure, styled
+from mixanalysis.results import CKA_CELLS, CKA_DIAGONAL, SINGULAR_VALUES, SPECTRUM, WIDTH_POINTS
+
+
+def filled(schema, **values):
+    return dict.fromkeys((column.name for column in schema.columns), "") | values
+
+
+def cells_of(values, a="one", b="two", spread=0.1):
+    return CKA_CELLS.frame(
+        filled(
+            CKA_CELLS,
+            network_a=a,
+            network_b=b,
+            layer_a=f"{i}.token",
+            layer_b=f"{j}.channel",
+            index_a=i,
+            index_b=j,
+            value=value,
+            low=value - spread,
+            high=value + 2 * spread,
+            features="block outputs",
+        )
+        for (i, j), value in np.ndenumerate(np.asarray(values, dtype=float))
+    )
+
+
+def diagonal_of(*rows):
+    return CKA_DIAGONAL.frame(
+        filled(CKA_DIAGONAL, network_a=a, network_b=b, relation=relation, mean=mean, low=low, high=high)
+        for a, b, relation, mean, low, high in rows
+    )
+
+
+def drawn(draw, *arguments, size=(6, 4)):
+    result = figure(draw, size, *arguments)
+    result.savefig(io.BytesIO(), format="png", dpi=40)
+    return result
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def labelled(ax):
+    return [ax.get_xlabel(), ax.get_ylabel()]
+
+
+class TestHeatmap:
+    VALUES = np.array([[0.9, 0.2, -0.1], [0.3, 0.8, 0.4]])
+
+    def test_cells_hold_the_values(self):
+        ax = drawn(figures.cka_heatmap, cells_of(self.VALUES)).axes[0]
+        (mesh,) = ax.collections
+        np.testing.assert_array_equal(mesh.get_array().reshape(2, 3), self.VALUES)
+        assert mesh.get_clim() == (0, 1)
+        assert texts(ax) == ["0.90", "0.20", "-0.10", "0.30", "0.80", "0.40"]
+
+    def test_rows_are_the_first_network_from_below(self):
+        ax = drawn(figures.cka_heatmap, cells_of(self.VALUES)).axes[0]
+        assert labelled(ax) == ["block of two", "block of one"]
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.channel", "1.channel", "2.channel"]
+        assert [tick.get_text() for tick in ax.get_yticklabels()] == ["0.token", "1.token"]
+        assert ax.get_ylim() == (0, 2)
+        assert ax.get_title() == "one against two\nblock outputs"
+
+    def test_order_of_the_rows_of_the_table_does_not_count(self):
+        shuffled = cells_of(self.VALUES).sample(frac=1, random_state=0)
+        ax = drawn(figures.cka_heatmap, shuffled).axes[0]
+        np.testing.assert_array_equal(ax.collections[0].get_array().reshape(2, 3), self.VALUES)
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.channel", "1.channel", "2.channel"]
+
+    def test_undefined_cells_stay_empty(self):
+        values = self.VALUES.copy()
+        values[0] = np.nan
+        ax = drawn(figures.cka_heatmap, cells_of(values)).axes[0]
+        assert np.ma.getmaskarray(ax.collections[0].get_array()).reshape(2, 3).tolist() == [[True] * 3, [False] * 3]
+        assert texts(ax) == ["0.30", "0.80", "0.40"]
+
+    def test_all_cells_undefined(self):
+        ax = drawn(figures.cka_heatmap, cells_of(np.full((2, 2), np.nan))).axes[0]
+        assert ax.collections[0].get_array().size == 4
+
+    def test_large_maps_have_thinned_labels_and_no_numbers(self):
+        ax = drawn(figures.cka_heatmap, cells_of(np.full((30, 30), 0.5))).axes[0]
+        assert texts(ax) == []
+        shown = [tick.get_text() for tick in ax.get_xticklabels() if tick.get_text()]
+        assert shown == [f"{index}.channel" for index in range(0, 30, 2)]
+
+    def test_several_pairs_two_in_a_row(self):
+        pairs = [cells_of(self.VALUES, "one", name) for name in ("two", "three", "four")]
+        parts = drawn(figures.cka_heatmaps, pairs).subfigs
+        assert len(parts) == 4
+        assert [part.axes[0].get_xlabel() for part in parts[:3]] == [f"block of {n}" for n in ("two", "three", "four")]
+        assert parts[3].axes == []
+
+
+class TestMeans:
+    TABLE = diagonal_of(
+        ("mixer", "mlp", "", 0.4, 0.35, 0.5),
+        ("mixer", "mixer-1", "other seed", 0.8, 0.75, 0.85),
+        ("mixer", "untrained", "untrained", 0.1, -0.2, 0.2),
+        ("mixer", "deep", "", np.nan, np.nan, np.nan),
+    )
+
+    def test_means_and_intervals_largest_on_top(self):
+        fig = drawn(figures.cka_means, self.TABLE)
+        ax = fig.axes[0]
+        means, intervals = [], []
+        for container in ax.containers:
+            means.append((float(container[0].get_xdata()[0]), int(container[0].get_ydata()[0])))
+            (segment,) = container[2][0].get_segments()
+            intervals.append(segment[:, 0].tolist())
+        assert means == [(0.1, 0), (0.4, 1), (0.8, 2)]
+        np.testing.assert_allclose(intervals, [(-0.2, 0.2), (0.35, 0.5), (0.75, 0.85)])
+        names = [tick.get_text() for tick in ax.get_yticklabels()]
+        assert names == ["mixer – untrained (untrained)", "mixer – mlp", "mixer – mixer-1 (other seed)"]
+
+    def test_axis_and_legend(self):
+        fig = drawn(figures.cka_means, self.TABLE)
+        ax = fig.axes[0]
+        assert ax.get_xlabel() == (
+            "mean CKA of blocks at the same position\n(95% delete-one-group jackknife over batches)"
+        )
+        assert ax.get_xlim() == (-0.2, 1)
+        assert [text.get_text() for text in fig.legends[0].get_texts()] == ["untrained: floor", "other seed: ceiling"]
+
+    def test_without_intervals(self):
+        table = diagonal_of(("a", "b", "", 0.4, np.nan, np.nan))
+        fig = drawn(figures.cka_means, table)
+        (segment,) = fig.axes[0].containers[0][2][0].get_segments()
+        np.testing.assert_allclose(segment[:, 0], [0.4, 0.4])
+        assert fig.legends == []
+
+
+class TestProfile:
+    def test_the_diagonal_of_each_pair(self):
+        first, second = cells_of([[0.9, 0.1], [0.2, 0.7]], "one", "two"), cells_of([[0.5, 0], [0, 0.3]], "one", "three")
+        other = cells_of([[0.99, 0], [0, 0.99]], "two", "three")
+        ax = drawn(figures.cka_profile, pd.concat([first, second, other]), "one").axes[0]
+        found = {container.get_label(): container[0].get_ydata().tolist() for container in ax.containers}
+        assert found == {"two": [0.9, 0.7], "three": [0.5, 0.3]}
+        for container, values in zip(ax.containers, found.values(), strict=True):
+            for segment, value in zip(container[2][0].get_segments(), values, strict=True):
+                np.testing.assert_allclose(segment[:, 1], [value - 0.1, value + 0.2])
+        assert labelled(ax) == ["block of one", "CKA at the same position"]
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.token", "1.token"]
+        assert ax.get_legend().get_title().get_text() == "one against"
+
+    def test_negative_values_are_seen(self):
+        ax = drawn(figures.cka_profile, cells_of([[-0.3, 0], [0, 0.2]]), "one").axes[0]
+        assert ax.get_ylim()[0] == pytest.approx(-0.4)
+
+
+def layer_of(name="blocks.0.token.mlp.fc1", **values):
+    return (
+        filled(
+            SPECTRUM,
+            network="net",
+            layer=name,
+            factor_rows=60,
+            factor_columns=30,
+            variance=1 / 30,
+            variance_source="measured",
+            edge=1 + np.sqrt(2),
+            null_edge=1 + np.sqrt(2),
+            s_max=2.9,
+            p_value=1e-5,
+        )
+        | values
+    )
+
+
+def values_of(layer, values, multiplicity=1):
+    return SINGULAR_VALUES.frame(
+        {"network": layer["network"], "layer": layer["layer"], "singular_value": value, "multiplicity": multiplicity}
+        for value in values
+    )
+
+
+class TestHistograms:
+    SINGULAR = np.random.default_rng(0).uniform(0.5, 2.9, 120)
+
+    def panel(self, **values):
+        layer = layer_of(**values)
+        fig = drawn(figures.spectrum_histograms, SPECTRUM.frame([layer]), values_of(layer, self.SINGULAR, 3))
+        return fig, fig.axes[0]
+
+    def test_bars_have_area_one_and_count_the_values(self):
+        _, ax = self.panel()
+        areas = [bar.get_height() * bar.get_width() for bar in ax.patches]
+        assert sum(areas) == pytest.approx(1, rel=1e-12)
+        for bar, area in zip(ax.patches, areas, strict=True):
+            left, right = bar.get_x(), bar.get_x() + bar.get_width()
+            inside = ((left <= self.SINGULAR) & (right > self.SINGULAR)).mean()
+            assert area == pytest.approx(inside, abs=1e-9)
+
+    def test_multiplicities_weigh(self):
+        layer = layer_of(s_max=2.0, null_edge=2.0)
+        table = pd.concat([values_of(layer, [0.1], 3), values_of(layer, [1.9], 1)])
+        ax = drawn(figures.spectrum_histograms, SPECTRUM.frame([layer]), table).axes[0]
+        areas = [bar.get_height() * bar.get_width() for bar in ax.patches]
+        assert (areas[0], areas[-1]) == pytest.approx((0.75, 0.25))
+
+    def test_law_edge_and_largest_value(self):
+        fig, ax = self.panel(null_edge=2.6)
+        law, edge, largest = ax.lines
+        assert trapezoid(law.get_ydata(), law.get_xdata()) == pytest.approx(1, abs=0.01)
+        support = law.get_xdata()[law.get_ydata() > 0]
+        assert (support.min(), support.max()) == pytest.approx((np.sqrt(2) - 1, np.sqrt(2) + 1), abs=0.02)
+        assert list(edge.get_xdata()) == [2.6, 2.6]
+        assert (list(largest.get_xdata()), list(largest.get_ydata())) == ([2.9], [0])
+        assert labelled(ax) == ["singular value", "density"]
+        assert ax.get_title() == "0.token.fc1\np = 1e-05"
+        assert [text.get_text() for text in fig.legends[0].get_texts()] == [
+            "singular values",
+            "Marchenko-Pastur",
+            "edge of the null",
+            "largest value",
+        ]
+
+    def test_everything_is_inside(self):
+        for values in ({"s_max": 5.0}, {"null_edge": 5.0}):
+            assert self.panel(**values)[1].get_xlim() == (0, pytest.approx(5.25))
+
+    def test_a_layer_without_null(self):
+        missing = {"variance": 0.0, "null_edge": np.nan, "edge": np.nan, "p_value": np.nan, "s_max": 0.0}
+        layer = layer_of(**missing)
+        ax = drawn(figures.spectrum_histograms, SPECTRUM.frame([layer]), values_of(layer, [0.0] * 5)).axes[0]
+        assert len(ax.lines) == 1
+        assert ax.get_title() == "0.token.fc1\nno null"
+        assert sum(bar.get_height() * bar.get_width() for bar in ax.patches) == pytest.approx(1)
+
+    def test_the_legend_is_complete_where_the_first_layer_has_no_null(self):
+        missing = {"variance": 0.0, "null_edge": np.nan, "edge": np.nan, "p_value": np.nan, "s_max": 0.0}
+        layers = [layer_of("first", **missing), layer_of("second")]
+        values = pd.concat([values_of(layers[0], [0.0]), values_of(layers[1], [1.0, 2.9])])
+        fig = drawn(figures.spectrum_histograms, SPECTRUM.frame(layers), values)
+        assert len(fig.legends[0].get_texts()) == 4
+
+    def test_each_panel_has_its_own_layer(self):
+        layers = [layer_of(f"blocks.{index}.mlp.fc1", s_max=2 + index) for index in range(6)]
+        tables = [values_of(layer, np.full(10, index / 2)) for index, layer in enumerate(layers)]
+        other = values_of(layers[0] | {"network": "other"}, np.full(10, 0.7))
+        fig = drawn(figures.spectrum_histograms, SPECTRUM.frame(layers), pd.concat([*tables, other]))
+        assert len(fig.axes) == 8
+        assert [ax.axison for ax in fig.axes] == [True] * 6 + [False] * 2
+        for index, ax in enumerate(fig.axes[:6]):
+            (occupied,) = [bar for bar in ax.patches if bar.get_height() > 0]
+            assert occupied.get_x() <= index / 2 < occupied.get_x() + occupied.get_width()
+            assert ax.lines[-1].get_xdata()[0] == 2 + index
+        assert [bool(ax.get_ylabel()) for ax in fig.axes[:6]] == [True, False, False, False, True, False]
+        assert [bool(ax.get_xlabel()) for ax in fig.axes[:6]] == [False, False, True, True, True, True]
+
+
+class TestEdges:
+    def test_ratios_and_which_are_significant(self):
+        layers = [
+            layer_of("a", s_max=3.0, null_edge=2.0, p_value=1e-5),
+            layer_of("b", s_max=2.0, null_edge=2.5, p_value=0.6),
+            layer_of("c", s_max=1.0, null_edge=np.nan, p_value=np.nan),
+            layer_of("d", network="other", s_max=1.0, null_edge=1.0, p_value=0.0099),
+        ]
+        ax = drawn(figures.spectrum_edges, SPECTRUM.frame(layers)).axes[0]
+        line, significant, others, _, second = ax.lines[:5]
+        assert line.get_ydata().tolist() == [1.5, 0.8]
+        assert line.get_xdata().tolist() == [1, 2]
+        assert significant.get_ydata().tolist() == [1.5]
+        assert others.get_ydata().tolist() == [0.8]
+        assert others.get_markerfacecolor() == "white"
+        assert significant.get_markerfacecolor() == colour(0)
+        assert second.get_ydata().tolist() == [1.0]
+        assert ax.lines[-1].get_ydata() == [1, 1]
+        assert labelled(ax) == ["layer, in forward order", "largest singular value / edge of the null"]
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["net", "other"]
+        assert ax.get_legend().get_title().get_text() == "filled: Tracy-Widom p < 0.01"
+
+    def test_no_layer_with_a_null(self):
+        ax = drawn(figures.spectrum_edges, SPECTRUM.frame([layer_of(null_edge=np.nan, p_value=np.nan)])).axes[0]
+        assert ax.get_legend() is None
+        assert len(ax.lines) == 1
+
+
+class TestWidth:
+    LINES = pd.concat([width.line(2**19, 2.0), width.line(1e6, 1.0)])
+    POINTS = WIDTH_POINTS.frame(
+        filled(WIDTH_POINTS, network=name, width=m, density=p)
+        for name, m, p in (("mixer", 4096, 1 / 64), ("sparse", 1000, 1.0))
+    )
+
+    def test_lines_and_points(self):
+        ax = drawn(figures.width_lines, self.LINES, self.POINTS).axes[0]
+        first, first_mixers, first_widest = ax.lines[:3]
+        table = width.line(2**19, 2.0)
+        assert first.get_xdata().tolist() == table["width"].tolist()
+        assert first.get_ydata().tolist() == table["density"].tolist()
+        assert first_mixers.get_xdata().tolist() == table["width"][table["mixer"]].tolist()
+        assert first_widest.get_xdata().tolist() == [pytest.approx(4096)]
+        points = [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in ax.lines[6:]]
+        assert points == [([4096], [1 / 64]), ([1000], [1.0])]
+        assert labelled(ax) == ["effective width m", "density p"]
+        assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+            "Ω = 5.243e+05, γ = 2",
+            "Ω = 1e+06, γ = 1",
+            "mixer (m = 4096, p = 0.0156)",
+            "sparse (m = 1000, p = 1)",
+        ]
+
+    def test_a_point_lies_on_the_line_of_its_omega(self):
+        ax = drawn(figures.width_lines, width.line(2**19, 2.0), self.POINTS.head(1)).axes[0]
+        line, point = ax.lines[0], ax.lines[-1]
+        height = np.interp(np.log(point.get_xdata()), np.log(line.get_xdata()), np.log(line.get_ydata()))
+        assert np.exp(height) == pytest.approx(point.get_ydata(), rel=1e-9)
+
+    def test_no_networks(self):
+        assert len(drawn(figures.width_lines, self.LINES, self.POINTS.head(0)).axes[0].lines) == 6
+
+    def test_channels(self):
+        table = pd.concat([width.channel_line(1e8), width.channel_line(2**19, (0.5, 4.0))])
+        fig = drawn(figures.channel_lines, table)
+        left, right = fig.axes
+        for ax, column in ((left, "width"), (right, "density")):
+            assert ax.lines[0].get_xdata().tolist() == table["channels"].head(101).tolist()
+            assert ax.lines[0].get_ydata().tolist() == table[column].head(101).tolist()
+            assert ax.lines[1].get_ydata().tolist() == table[column].tail(101).tolist()
+        assert labelled(left) == ["channels C", "effective width m"]
+        assert labelled(right) == ["channels C", "density p"]
+        assert [text.get_text() for text in fig.legends[0].get_texts()] == [
+            "Ω = 1e+08, γ = 1",
+            "Ω = 5.24e+05, γ = (0.5, 4)",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(np.nan, "no null"), (0.0, "p < 1e-12"), (3e-13, "p < 1e-12"), (0.0123, "p = 0.012"), (1.0, "p = 1")],
+)
+def test_p_values_in_few_characters(p, text):
+    assert figures.p_text(p) == text
+
+
+class TestStyle:
+    def test_the_user_s_own_settings_come_back(self):
+        before = {name: value for name, value in rcParams.items() if name != "backend"}
+        with styled():
+            assert rcParams["font.size"] == 8
+        figure(figures.cka_heatmap, (4, 3), cells_of(np.eye(2)))
+        assert {name: value for name, value in rcParams.items() if name != "backend"} == before
+
+    def test_and_do_not_change_the_figures(self, tmp_path):
+        contents = []
+        for size in (8.0, 20.0):
+            before = rcParams["font.size"]
+            rcParams["font.size"] = size
+            save_figure(figure(figures.cka_heatmap, (4, 3), cells_of(np.eye(2))), tmp_path / "a.png", "png")
+            rcParams["font.size"] = before
+            contents.append((tmp_path / "a.png").read_bytes())
+        assert contents[0] == contents[1]
+
+    @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+    def test_equal_figures_are_equal_files_without_dates(self, kind, tmp_path):
+        for name in ("a", "b"):
+            save_figure(figure(figures.cka_heatmap, (4, 3), cells_of(np.eye(2))), tmp_path / name, kind)
+        content = (tmp_path / "a").read_bytes()
+        assert content == (tmp_path / "b").read_bytes()
+        for trace in (b"CreationDate", b"Matplotlib v", b"<dc:date>", b"Software"):
+            assert trace not in content
+
+    def test_colours_tell_neighbours_apart(self):
+        assert len({colors.to_hex(name) for name in PALETTE}) == len(PALETTE) == len(MARKERS)
+        assert (colour(len(PALETTE)), marker(len(MARKERS) + 1)) == (PALETTE[0], MARKERS[1])
+        assert 3 < COLUMN < 4
+
+    def test_positions_have_no_digits_of_the_solver(self):
+        pairs = [cells_of(np.eye(2), "one", name) for name in ("two", "three")]
+        result = figure(figures.cka_heatmaps, (7, 3), pairs)
+        boxes = [part.bbox_relative for part in result.subfigs]
+        boxes += [ax.get_position(original=True) for ax in result.axes]
+        assert len(boxes) == 2 + 4
+        for box in boxes:
+            np.testing.assert_array_equal(box.get_points(), box.get_points().round(9))
+        before = [box.get_points().copy() for box in boxes]
+        result.savefig(io.BytesIO(), format="pdf")
+        np.testing.assert_array_equal([box.get_points() for box in boxes], before)
+
+    def test_figures_are_of_the_wanted_size(self):
+        result = figure(figures.cka_heatmap, (4, 3), cells_of(np.eye(2)))
+        assert isinstance(result, Figure)
+        assert result.get_size_inches().tolist() == [4, 3]

@@ -1,0 +1,250 @@
+"""Output folders: all or nothing, a manifest that lists everything, and nobody else's files."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import hashlib
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+import mixanalysis as mx
+from cases import NETWORKS, network_of
+from mixanalysis.errors import UsageError
+from mixanalysis.report import Request, opened
+from mixanalysis.report.folder import MANIFEST, previous_outputs
+
+TABLE = pd.DataFrame({"x": [1, 2], "y": [0.1, math.nan]})
+
+
+def written(out, tables=("one",), **options):
+    """A run that writes some tables."""
+    with opened(out, Request("test"), **options) as folder:
+        for name in tables:
+            folder.table(name, TABLE)
+    return out
+
+
+def files_of(out):
+    return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+
+
+def manifest_of(out):
+    return json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+
+
+class TestTables:
+    def test_numbers_go_round_exactly_and_undefined_ones_are_empty(self, tmp_path):
+        values = [0.1, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0, math.pi * 1e-7, math.nan]
+        frame = pd.DataFrame({"value": values, "count": np.arange(7), "name": list("abcdefg"), "flag": [True] * 7})
+        with opened(tmp_path / "out", Request("test")) as folder:
+            folder.table("some", frame)
+        content = (tmp_path / "out" / "tables" / "some.csv").read_bytes()
+        assert b"\r" not in content
+        rows = list(csv.DictReader(content.decode().splitlines()))
+        assert [row["value"] for row in rows][-1] == ""
+        assert [float(row["value"]) for row in rows[:-1]] == values[:-1]
+        assert [row["count"] for row in rows] == list("0123456")
+        assert [(row["name"], row["flag"]) for row in rows] == [(name, "True") for name in "abcdefg"]
+
+    def test_a_table_without_rows_has_its_header(self, tmp_path):
+        with opened(tmp_path / "out", Request("test")) as folder:
+            folder.table("some", TABLE.head(0))
+        assert (tmp_path / "out" / "tables" / "some.csv").read_text() == "x,y\n"
+
+    @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+    def test_figures_have_the_folder_s_format(self, kind, tmp_path):
+        with opened(tmp_path / "out", Request("test"), kind=kind) as folder:
+            folder.figure("some", Figure(figsize=(1, 1)))
+        magic = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[kind]
+        assert (tmp_path / "out" / "figures" / f"some.{kind}").read_bytes().startswith(magic)
+
+
+class TestManifest:
+    def test_what_it_tells(self, tmp_path):
+        network = network_of(NETWORKS["mixer"], tmp_path / "net.safetensors")
+        dataset = mx.open_dataset("digits").first(5)
+        parameters = {"limit": 5, "seed": None}
+        request = Request("cka", ["cka", "a b"], parameters, {"limit": "command line"})
+        before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+        with opened(tmp_path / "out", request, networks=[network], dataset=dataset, device="meta") as folder:
+            folder.table("one", TABLE)
+        found = manifest_of(tmp_path / "out")
+        assert (found["schema_version"], found["status"], found["mixanalysis"]) == (1, "ok", mx.__version__)
+        assert (found["command"], found["argv"], found["device"]) == ("cka", ["cka", "a b"], "meta")
+        assert (found["parameters"], found["parameter_sources"]) == (parameters, {"limit": "command line"})
+        path = tmp_path / "net.safetensors"
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert found["inputs"] == [
+            {"label": "net", "path": str(path), "sha256": digest, "format": "safetensors", "layout": "mixanalysis"}
+        ]
+        assert found["data"] == {
+            "name": "digits",
+            "split": "test",
+            "images": 5,
+            "fingerprint": dataset.fingerprint,
+        }
+        started = datetime.datetime.fromisoformat(found["started"])
+        assert started.utcoffset() == datetime.timedelta(0)
+        assert before <= started <= datetime.datetime.now(datetime.UTC)
+        assert found["seconds"] >= 0
+        assert set(found["versions"]) == {
+            "python",
+            "torch",
+            "numpy",
+            "scipy",
+            "pandas",
+            "matplotlib",
+            "seaborn",
+            "safetensors",
+        }
+        assert found["versions"]["numpy"] == np.__version__
+
+    def test_every_output_with_its_content(self, tmp_path):
+        with opened(tmp_path / "out", Request("test")) as folder:
+            folder.table("one", TABLE)
+            folder.figure("two", Figure(figsize=(1, 1)))
+            folder.path("notes.txt").write_text("hello")
+        found = manifest_of(tmp_path / "out")
+        assert found["data"] is None
+        assert [*found["outputs"], MANIFEST] == ["figures/two.png", "notes.txt", "tables/one.csv", MANIFEST]
+        assert files_of(tmp_path / "out") == sorted([*found["outputs"], MANIFEST])
+        for name, digest in found["outputs"].items():
+            assert hashlib.sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == digest
+
+    def test_it_is_json_without_nan(self, tmp_path):
+        with (
+            pytest.raises(ValueError, match="not JSON compliant"),
+            opened(tmp_path / "out", Request("test", parameters={"omega": math.nan})),
+        ):
+            pass
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestAllOrNothing:
+    def test_a_failure_leaves_nothing(self, tmp_path):
+        def fail():
+            with opened(tmp_path / "out", Request("test")) as folder:
+                folder.table("one", TABLE)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+    def test_a_failure_keeps_the_old_folder(self, error, tmp_path):
+        out = written(tmp_path / "out")
+        before = {name: (out / name).read_bytes() for name in files_of(out)}
+
+        def fail():
+            with opened(out, Request("test")) as folder:
+                folder.table("two", TABLE)
+                folder.table("one", TABLE.head(1))
+                raise error
+
+        with pytest.raises(error):
+            fail()
+        assert {name: (out / name).read_bytes() for name in files_of(out)} == before
+        assert list(tmp_path.iterdir()) == [out]
+
+    def test_an_output_that_was_never_written(self, tmp_path):
+        out = written(tmp_path / "out")
+
+        def fail():
+            with opened(out, Request("test")) as folder:
+                folder.path("promised.txt")
+
+        with pytest.raises(FileNotFoundError):
+            fail()
+        assert files_of(out) == ["manifest.json", "tables/one.csv"]
+        assert list(tmp_path.iterdir()) == [out]
+
+    def test_nothing_shows_before_all_is_written(self, tmp_path):
+        with opened(tmp_path / "deep" / "out", Request("test")) as folder:
+            folder.table("one", TABLE)
+            assert not (tmp_path / "deep" / "out").exists()
+        assert files_of(tmp_path) == ["deep/out/manifest.json", "deep/out/tables/one.csv"]
+
+
+class TestPreviousRuns:
+    def test_stale_files_go(self, tmp_path):
+        out = written(tmp_path / "out", ("one", "two"))
+        (out / "mine.txt").write_text("mine")
+        written(out, ("two", "three"))
+        assert files_of(out) == ["manifest.json", "mine.txt", "tables/three.csv", "tables/two.csv"]
+        assert list(manifest_of(out)["outputs"]) == ["tables/three.csv", "tables/two.csv"]
+        assert list(tmp_path.iterdir()) == [out]
+
+    def test_stale_files_outside_stay(self, tmp_path):
+        out = written(tmp_path / "out")
+        precious = tmp_path / "precious.txt"
+        precious.write_text("mine")
+        manifest = manifest_of(out)
+        manifest["outputs"] |= {"../precious.txt": "", str(precious): ""}
+        (out / MANIFEST).write_text(json.dumps(manifest))
+        written(out, ("two",))
+        assert precious.read_text() == "mine"
+        assert files_of(out) == ["manifest.json", "tables/two.csv"]
+
+    def test_stale_files_that_are_gone_already(self, tmp_path):
+        out = written(tmp_path / "out")
+        (out / "tables" / "one.csv").unlink()
+        assert files_of(written(out, ("two",))) == ["manifest.json", "tables/two.csv"]
+
+    def test_what_an_earlier_run_wrote(self, tmp_path):
+        assert previous_outputs(tmp_path / "none", force=False) == []
+        out = written(tmp_path / "out", ("one", "two"))
+        assert previous_outputs(out, force=False) == ["tables/one.csv", "tables/two.csv", MANIFEST]
+
+
+class TestFilesOfOthers:
+    MANIFESTS = {  # noqa: RUF012
+        "none": None,
+        "of something else": '{"name": "a web page"}',
+        "a list": "[1]",
+        "damaged": '{"outputs": ',
+        "outputs is null": '{"outputs": null}',
+    }
+
+    @pytest.mark.parametrize("manifest", MANIFESTS.values(), ids=MANIFESTS)
+    def test_they_are_refused_unless_forced(self, manifest, tmp_path):
+        out = tmp_path / "out"
+        out.mkdir()
+        (out / "mine.txt").write_text("mine")
+        if manifest is not None:
+            (out / MANIFEST).write_text(manifest)
+        before = files_of(out)
+        message = r"out: holds files, but no manifest of an earlier run; choose another --output, or --force"
+        with pytest.raises(UsageError, match=message):
+            written(out)
+        assert files_of(out) == before
+        written(out, force=True)
+        assert files_of(out) == ["manifest.json", "mine.txt", "tables/one.csv"]
+        assert (out / "mine.txt").read_text() == "mine"
+
+    def test_an_empty_folder_is_fine(self, tmp_path):
+        (tmp_path / "out").mkdir()
+        assert files_of(written(tmp_path / "out")) == ["manifest.json", "tables/one.csv"]
+
+    def test_a_file_is_no_folder(self, tmp_path):
+        out = tmp_path / "out"
+        out.write_text("mine")
+        for force in (False, True):
+            with pytest.raises(UsageError, match=r"out: is a file; choose another --output"):
+                written(out, force=force)
+        assert out.read_text() == "mine"
+
+    def test_names_that_are_ours_without_a_manifest(self, tmp_path):
+        out = tmp_path / "out"
+        (out / "checkpoints").mkdir(parents=True)
+        (out / "checkpoints" / "a.safetensors").write_text("weights")
+        with pytest.raises(UsageError, match=r"holds files, but no manifest"):
+            written(out)
+        written(out, ours=["checkpoints"])
+        assert files_of(out) == ["checkpoints/a.safetensors", "manifest.json", "tables/one.csv"]
