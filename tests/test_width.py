@@ -161,6 +161,12 @@ class TestLine:
         assert mixers.min() >= low * (1 - 1e-9)
         assert not line[~line["mixer"]]["width"].between(low, high).any()
 
+    @laws
+    @given(omega=omegas, gamma=gammas)
+    def test_densities_are_at_most_one(self, omega, gamma):
+        density = width.line(omega, gamma)["density"]
+        assert 0 < density.iloc[-1] < density.iloc[0] <= 1
+
     def test_chosen_widths(self):
         line = width.line(2**19, 2.0, widths=[1024, 512, 4096, 5000])
         assert line["width"].tolist() == [1024, 512, 4096, 5000]

@@ -24,7 +24,7 @@ def command(
     from mixanalysis.report.describe import describe, facts
     from mixanalysis.report.writer import layer_table
 
-    networks = load_all(checkpoints, layout)
+    networks = load_all(checkpoints, layout, weights_only=True)
     if json:
         terminal.show_json([describe(network) for network in networks])
         return

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from mixanalysis.errors import UsageError
 
 
 class Format(StrEnum):
@@ -114,3 +117,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path | StrEnum) else value
+
+
+def number(text: str, option: str) -> float:
+    """A number such as 5e5, 2^19 or 2**19."""
+    base, power, exponent = text.replace("**", "^").partition("^")
+    try:
+        value = float(base) ** float(exponent) if power else float(base)
+    except (ValueError, OverflowError, ZeroDivisionError):
+        value = math.nan
+    if isinstance(value, complex) or not math.isfinite(value):
+        raise UsageError(f"{option} must be a number such as 1e8 or 2^19, got {text!r}")
+    return value

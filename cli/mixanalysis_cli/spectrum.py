@@ -17,22 +17,68 @@ NAME = "spectrum"
 class Variance(StrEnum):
     """Where the entry variance of the null comes from."""
 
+    fitted = "fitted"
     measured = "measured"
     declared = "declared"
+
+
+class Convention(StrEnum):
+    """How the density of the sweep's masks follows from Omega."""
+
+    stated = "stated"
+    figure = "figure"
+    square = "square"
 
 
 @terminal.reporting
 def command(
     context: typer.Context,
-    checkpoints: options.Checkpoints,
+    checkpoints: Annotated[
+        list[Path] | None, typer.Argument(help="Checkpoint files; none for --sweep.", show_default=False)
+    ] = None,
     output: options.Output = None,
     variance: Annotated[
         Variance,
-        typer.Option("--variance", help="Entry variance of the null: mean square of the weights, or of the init."),
-    ] = Variance.measured,
+        typer.Option(
+            "--variance", help="Entry variance of the null: fitted to the bulk, mean square, or of the initialisation."
+        ),
+    ] = Variance.fitted,
+    level: Annotated[float, typer.Option("--level", help="Chance that noise passes a layer's threshold.")] = 0.01,
+    shuffles: Annotated[
+        int, typer.Option("--shuffles", min=0, help="Draws of the model-free null: weights shuffled in their places.")
+    ] = 0,
+    product: Annotated[
+        bool, typer.Option("--product", help="Products of the mixing layers of each block instead of layers.")
+    ] = False,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", help="Checkpoint of the initialisation W0: analyse W - W0.", show_default=False),
+    ] = None,
+    over_training: Annotated[
+        bool, typer.Option("--over-training", help="The checkpoints are of one run: draw them against the epoch.")
+    ] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="No checkpoints: masked noise against its width at fixed Omega.")
+    ] = False,
+    omega: Annotated[str, typer.Option("--omega", help="Omega of the sweep.")] = "2^19",
+    expansion: Annotated[float, typer.Option("--expansion", help="gamma of the sweep.")] = 2.0,
+    widths: Annotated[
+        list[int] | None,
+        typer.Option("--width", min=1, help="Width of the sweep; repeatable.", show_default="724 to 524288"),
+    ] = None,
+    convention: Annotated[
+        Convention,
+        typer.Option(
+            "--density-convention",
+            help="p of the sweep: stated Omega/(gamma m^2), of the printed figure Omega/(gamma m)^2, or Omega/m^2.",
+        ),
+    ] = Convention.stated,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Matrices per width of the sweep.")] = 5,
+    seed: options.Seed = 0,
     layers: options.Layers = None,
     exclude: options.Exclude = None,
     layout: options.Layout = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Layers at once (needs joblib beyond 1).")] = 1,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -42,27 +88,73 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Singular values of the effective layers against the edge of noise of the same structure."""
-    from mixanalysis.layouts import load_all
+    from mixanalysis.errors import UsageError
+    from mixanalysis.layouts import load, load_all
+    from mixanalysis.models import UNKNOWN
     from mixanalysis.report import Request
-    from mixanalysis.report.commands import spectrum_report
+    from mixanalysis.report.commands import spectrum_report, sweep_report
+    from mixanalysis.results import records
+    from mixanalysis.spectra.sweep import WIDTHS
 
     out = output or Path("reports/spectrum")
-    networks = load_all(checkpoints, layout)
+    request = Request(NAME, sys.argv, *options.resolved(context))
+    if sweep == bool(checkpoints):
+        raise UsageError("give checkpoints, or --sweep without any")
+    if sweep:
+        chosen = widths or WIDTHS
+        if dry_run:
+            typer.echo(
+                f"{out}: tables/spectrum_sweep.csv of {len(chosen)} widths x {seeds} seeds, figure, manifest.json"
+            )
+            return
+        with terminal.progress(quiet=quiet) as stage:
+            table = sweep_report(
+                out,
+                request,
+                omega=options.number(omega, "--omega"),
+                expansion=expansion,
+                widths=chosen,
+                convention=convention.value,
+                seeds=seeds,
+                kind=format.value,
+                force=force,
+                stage=stage,
+            )
+        if json:
+            terminal.show_json({"spectrum_sweep": records(table)})
+            return
+        headings = {"width": "m", "density": "p", "s_max": "mean s_max", "standard_error": "s.e."}
+        headings |= {"predicted": "predicted", "bulk_edge": "graph edge", "first_order_edge": "first order"}
+        terminal.show_table(table, headings | {"c_gamma": "c_γ"})
+        typer.echo(str(out))
+        return
+    networks = load_all(checkpoints or [], layout, weights_only=True)
+    for network in networks:
+        if network.family == UNKNOWN:
+            skipped = f"; skipped {', '.join(network.provenance.unused)}" if network.provenance.unused else ""
+            message = f"{network.label}: unknown architecture, its {len(network.layers)} matrices alone{skipped}"
+            terminal.note(message, quiet=quiet)
     if dry_run:
         for network in networks:
             for layer in network.layers:
                 typer.echo(f"{network.label} {layer.name}: {layer.shape[0]} x {layer.shape[1]}")
         typer.echo(f"{out}: tables/spectrum.csv, tables/singular_values.csv, figures, manifest.json")
         return
-    request = Request(NAME, sys.argv, *options.resolved(context))
     with terminal.progress(quiet=quiet) as stage:
         result = spectrum_report(
             networks,
             out,
             request,
             variance=variance.value,
+            level=level,
+            shuffles=shuffles,
+            seed=seed,
             layers=layers or (),
             exclude=exclude or (),
+            products=product,
+            initial=None if init is None else load(init, layout, weights_only=True),
+            over_training=over_training,
+            jobs=jobs,
             kind=format.value,
             force=force,
             stage=stage,
@@ -79,11 +171,18 @@ def command(
         "variance": "v",
         "edge": "MP edge",
         "null_edge": "edge of null",
+        "threshold": "threshold",
         "s_max": "s_max",
         "s_max_scaled": "scaled",
         "c_gamma": "c_γ",
         "p_value": "p-value",
-        "beyond_edge": "beyond",
+        "q_value": "q-value",
+        "outliers": "outliers",
     }
+    if shuffles:
+        columns |= {"shuffle_mean": "shuffled", "shuffle_p_value": "shuffle p"}
     terminal.show_table(result.summary, columns)
+    if len(result.outliers):
+        names = {name: name.replace("_", " ") for name in result.outliers.columns}
+        terminal.show_table(result.outliers, names, "Outliers")
     typer.echo(str(out))

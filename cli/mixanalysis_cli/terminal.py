@@ -61,10 +61,10 @@ class Commands(TyperGroup):
         except typer.TyperException as error:
             if not standalone:
                 raise
+            # without a message it is the help that no command asks for
             if message := error.format_message().rstrip("."):
                 context = getattr(error, "ctx", None)
-                hint = "" if context is None else f" (see {context.command_path} --help)"
-                _failed(message + hint, error.exit_code)
+                _complain(message if context is None else f"{message} (see {context.command_path} --help)")
             sys.exit(error.exit_code)
         if standalone:
             sys.exit(result)
@@ -72,8 +72,12 @@ class Commands(TyperGroup):
 
 
 def _failed(message: str, code: int) -> typer.Exit:
-    typer.echo(f"mixanalysis: error: {' '.join(message.split())}", err=True)
+    _complain(message)
     return typer.Exit(code)
+
+
+def _complain(message: str) -> None:
+    typer.echo(f"mixanalysis: error: {' '.join(message.split())}", err=True)
 
 
 def note(message: str, *, quiet: bool) -> None:

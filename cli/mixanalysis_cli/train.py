@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mixanalysis.errors import UsageError
 from mixanalysis_cli import options, terminal
 
 NAME = "train"
@@ -109,7 +110,6 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Train a network and write its checkpoint; go on from where an interrupted run stopped."""
-    from mixanalysis.errors import UsageError
     from mixanalysis.layouts import load
     from mixanalysis.models import Sizes
     from mixanalysis.report.describe import describe

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mixanalysis.errors import UsageError
 from mixanalysis_cli import options, terminal
 
 NAME = "width"
@@ -54,7 +52,7 @@ def command(
         expansion if expansion_token is None else expansion_token,
         expansion if expansion_channel is None else expansion_channel,
     )
-    omegas = [_number(text) for text in omega or []]
+    omegas = [options.number(text, "--omega") for text in omega or []]
     if dry_run:
         for network in networks:
             typer.echo(f"{network.provenance.path}: {network.family}, m = {network.width}, Ω = {network.omega:,.6g}")
@@ -90,15 +88,3 @@ def command(
         }
         terminal.show_table(result.points, names, "Checkpoints")
     typer.echo(str(out))
-
-
-def _number(text: str) -> float:
-    """A number such as 5e5, 2^19 or 2**19."""
-    base, power, exponent = text.replace("**", "^").partition("^")
-    try:
-        value = float(base) ** float(exponent) if power else float(base)
-    except (ValueError, OverflowError, ZeroDivisionError):
-        value = math.nan
-    if isinstance(value, complex) or not math.isfinite(value):
-        raise UsageError(f"--omega must be a number such as 1e8 or 2^19, got {text!r}")
-    return value

@@ -11,6 +11,7 @@ from typing import Protocol
 from mixanalysis.checkpoints import Checkpoint, open_checkpoint
 from mixanalysis.errors import CheckpointError, UsageError
 from mixanalysis.layouts import own, timm_mixer
+from mixanalysis.layouts import weights_only as weights_only_layout
 from mixanalysis.models import Network
 
 
@@ -32,22 +33,24 @@ LAYOUTS: dict[str, Layout] = {module.NAME: module for module in _ALL}
 """Every layout by its name; each is a module."""
 
 
-def load(path: str | Path, layout: str | None = None) -> Network:
+def load(path: str | Path, layout: str | None = None, *, weights_only: bool = False) -> Network:
     """Load a trained network.
 
     Args:
         path: a checkpoint file.
         layout: name of its layout in `LAYOUTS`; recognised from names and shapes by default.
+        weights_only: where no layout fits, take every matrix as a layer of an unknown architecture, which can be
+            analysed but not run.
 
     Raises:
         CheckpointError: the file can't be read, no layout or more than one fits, or tensors are missing,
             misshaped or not finite.
         UsageError: there is no layout of that name.
     """
-    return from_checkpoint(open_checkpoint(path), layout)
+    return from_checkpoint(open_checkpoint(path), layout, weights_only=weights_only)
 
 
-def from_checkpoint(checkpoint: Checkpoint, layout: str | None = None) -> Network:
+def from_checkpoint(checkpoint: Checkpoint, layout: str | None = None, *, weights_only: bool = False) -> Network:
     """`load` for a checkpoint that is already open."""
     if layout is not None:
         if layout not in LAYOUTS:
@@ -65,16 +68,18 @@ def from_checkpoint(checkpoint: Checkpoint, layout: str | None = None) -> Networ
         f"{checkpoint.path}: no known layout has these tensors ({some}{', ...' if len(checkpoint.names) > 3 else ''}); "
         f"looked for {sought}"
     )
+    if weights_only:
+        return weights_only_layout.network(checkpoint, message)
     raise CheckpointError(message)
 
 
-def load_all(paths: Sequence[str | Path], layout: str | None = None) -> list[Network]:
+def load_all(paths: Sequence[str | Path], layout: str | None = None, *, weights_only: bool = False) -> list[Network]:
     """Load several networks and give each a label of its own.
 
     A label is the file's name without its ending; where several files share it, their folders' names come before,
-    and a file that is given twice is numbered.
+    and a file that is given twice is numbered. `layout` and `weights_only` are those of `load`.
     """
-    networks = [load(path, layout) for path in paths]
+    networks = [load(path, layout, weights_only=weights_only) for path in paths]
     labels = [network.label for network in networks]
     shared = {name for name in labels if labels.count(name) > 1}
     parents = [network.provenance.path.resolve().parent.name for network in networks]

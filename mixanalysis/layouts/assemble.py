@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -65,6 +66,7 @@ def assemble(
     *,
     layout: str,
     rename: Callable[[str], str] = str,
+    initialised: bool = False,
     training: Mapping[str, object] | None = None,
 ) -> Network:
     """Check that the checkpoint holds what the configuration needs, and put the network together.
@@ -74,13 +76,15 @@ def assemble(
         config: the family's configuration.
         layout: name of the layout.
         rename: the checkpoint's name for each of the family's own.
+        initialised: whether the weights began as this package initialises them.
         training: the training record that the file carries.
 
     Raises:
         CheckpointError: tensors are missing, have another shape or kind than the configuration says, or are no
             permutations where it says so.
     """
-    expected = {name: value for name, value in skeleton(config).state_dict().items() if not name.endswith(".mask")}
+    module = skeleton(config)
+    expected = {name: value for name, value in module.state_dict().items() if not name.endswith(".mask")}
     weights = Renamed(checkpoint, {name: rename(name) for name in expected})
     problems = [problem for name, value in expected.items() if (problem := _problem(weights, name, value))]
     if problems:
@@ -93,11 +97,13 @@ def assemble(
     family = FAMILIES[config.family]
     used = set(weights.names.values())
     unused = (*(name for name in checkpoint.names if name not in used), *checkpoint.ignored)
+    layers = family.layers(config, weights)
     return Network(
         label=label(checkpoint.path),
         config=config,
-        layers=family.layers(config, weights),
+        layers=layers if initialised else tuple(replace(layer, declared_variance=None) for layer in layers),
         taps=family.taps(config),
+        parameters=sum(weights.connections(name) for name, _ in module.named_parameters()),
         provenance=Provenance(
             checkpoint.path, checkpoint.format, checkpoint.wrapper, layout, unused, dict(training or {})
         ),

@@ -50,7 +50,7 @@ def network(checkpoint: Checkpoint) -> Network:
         if names:
             some = ", ".join(sorted(names)[:3]) + (f", and {len(names) - 3} more" if len(names) > 3 else "")
             raise CheckpointError(f"{path}: {what}: {some}")
-    return assemble(checkpoint, config, layout=NAME, training=found["training"])
+    return assemble(checkpoint, config, layout=NAME, initialised=True, training=found["training"])
 
 
 def _config(checkpoint: Checkpoint, found: dict[str, Any]) -> Config:

@@ -4,6 +4,7 @@ from mixanalysis.models.config import Patches, from_dict, to_dict
 from mixanalysis.models.families import FAMILIES, Family, Sizes, configure
 from mixanalysis.models.mixer import MixerConfig
 from mixanalysis.models.network import (
+    UNKNOWN,
     Config,
     MixingLayer,
     Network,
@@ -18,6 +19,7 @@ from mixanalysis.models.sw_mlp import SWMLPConfig
 
 __all__ = [
     "FAMILIES",
+    "UNKNOWN",
     "Config",
     "Family",
     "MixerConfig",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,9 @@ Role = Literal["token", "channel", "dense", "skip"]
 
 Stage = Literal["in", "out"]
 """Input side of a block (m to gamma m, or its only layer), or output side (gamma m to m)."""
+
+UNKNOWN = "unknown"
+"""Family of a network whose architecture isn't known, so that only its weights can be analysed."""
 
 ROLES_OF_BASE_BLOCK: tuple[Literal["token", "channel"], ...] = ("token", "channel")
 
@@ -170,6 +174,7 @@ class Network:
         config: the family's configuration.
         layers: effective layers in forward order.
         taps: the mixing blocks in forward order.
+        parameters: trainable weights that exist; masked-away cells don't count.
         provenance: where it came from.
         make_module: builds the module with its weights.
     """
@@ -178,6 +183,7 @@ class Network:
     config: Config
     layers: tuple[MixingLayer, ...]
     taps: tuple[Tap, ...]
+    parameters: int
     provenance: Provenance
     make_module: Callable[[], nn.Module] = field(repr=False)
 
@@ -225,19 +231,11 @@ class Network:
     @property
     def expansion(self) -> float:
         """The gamma for which Omega = p gamma m^2 holds: the common expansion where the layers share one."""
-        return self.omega / (self.density * self.width**2)
+        return self.omega / (self.density * self.width**2) if self.omega else math.nan
 
     def expansions(self) -> dict[Role, float]:
         """Expansion of each role's layers in the last block that has it."""
         return {layer.role: layer.expansion for layer in self.mixing_layers}
-
-    @cached_property
-    def parameters(self) -> int:
-        """Number of trainable weights that exist: masked-away cells don't count."""
-        module = self.module()
-        total = sum(parameter.numel() for parameter in module.parameters())
-        masks = [buffer for name, buffer in module.named_buffers() if name.endswith("mask")]
-        return total - sum(int((~mask).sum()) for mask in masks)
 
 
 def base_block_taps(depth: int) -> tuple[Tap, ...]:

@@ -145,10 +145,10 @@ def _steps(x: FloatArray, nodes: FloatArray, weights: FloatArray) -> FloatArray:
 
 
 def _middles(x: FloatArray, nodes: FloatArray, weights: FloatArray) -> FloatArray:
-    # the kernel's weight isn't spread around its node
+    # the kernel's weight lies at zero and isn't spread around it
     kernel = nodes <= _KERNEL * nodes[-1]
     heights = np.cumsum(weights) - np.where(kernel, 0.0, weights / 2)
-    return np.interp(x, nodes, heights, left=0.0, right=1.0)
+    return np.interp(x, np.where(kernel, 0.0, nodes), heights, left=0.0, right=1.0)
 
 
 def _over_probes(probes: FloatArray) -> Estimate:

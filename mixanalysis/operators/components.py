@@ -33,7 +33,8 @@ class Components:
         a, b = matrix.shape
         square = csr_array(
             (
-                np.ones(matrix.nnz),
+                # where the connections are counts, not what they hold
+                matrix.data,
                 matrix.indices + np.int32(a),
                 np.concatenate([matrix.indptr, np.full(b, matrix.indptr[-1], dtype=matrix.indptr.dtype)]),
             ),

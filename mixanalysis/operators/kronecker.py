@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mixanalysis.operators.answers import Spectrum, Top
@@ -82,7 +81,7 @@ class Kronecker(Operator):
 
     def row_norms(self) -> Tensor:
         """Euclidean norm of every row, shape (rows,), float64."""
-        return torch.kron(self.left.row_norms(), self.right.row_norms())
+        return (self.left.row_norms()[:, None] * self.right.row_norms()).reshape(-1)
 
     def map_weights(self, function: Callable[[Tensor], Tensor]) -> Kronecker:
         """The product of the factors' new weights."""

@@ -20,7 +20,7 @@ _CHECK = 1e-3
 _BASIS = 40
 """Vectors in the Krylov basis, at least; twice the values sought and 20 more if that is more."""
 
-_ROUNDING = 1e-14
+_ROUNDING = 1e-13
 """Eigenvalues below this share of the largest are rounding."""
 
 _ZERO = 1e-12
@@ -67,7 +67,7 @@ def lanczos_top(operator: Operator, k: int, search: Search) -> Top:
         dtype=np.float64,
         matvec=lambda x: transposed.matvec(operator.matvec(x)),
     )
-    squares, right = _with_missing_copies(gram, k, _largest(gram, k, search, generator), search, generator)
+    right = _with_missing_copies(gram, k, search, generator)
     images = operator @ right
     values = np.linalg.norm(images, axis=0)
     order = np.argsort(-values, kind="stable")
@@ -81,9 +81,9 @@ def _largest(
     n = gram.shape[0]
     v0 = generator.standard_normal(n)
     if search.start is not None:
-        # a little of everything, so that no singular vector is out of reach
+        # one percent of noise, so that nothing is out of reach, whatever the start
         start = search.start.reshape(n, -1).sum(axis=1)
-        v0 = start + 1e-2 * np.linalg.norm(start) / np.sqrt(n) * v0
+        v0 += 100 * np.sqrt(n) / (np.linalg.norm(start) or 1.0) * start
     if np.linalg.norm(gram.matvec(v0)) <= rounding * np.linalg.norm(v0):
         vectors, _ = np.linalg.qr(generator.standard_normal((n, k)))
         return np.zeros(k), vectors
@@ -94,11 +94,11 @@ def _largest(
 def _with_missing_copies(
     gram: LinearOperator,
     k: int,
-    found: tuple[FloatArray, FloatArray],
     search: Search,
     generator: np.random.Generator,
-) -> tuple[FloatArray, FloatArray]:
-    squares, vectors = found
+) -> FloatArray:
+    """Vectors of the k largest eigenvalues, multiple ones in full number."""
+    squares, vectors = _largest(gram, k, search, generator)
     rounding = _ROUNDING * squares[0]
     for _ in range(k):
         rest = _without(gram, vectors)
@@ -109,7 +109,7 @@ def _with_missing_copies(
         squares = np.append(squares, largest)
         order = np.argsort(-squares, kind="stable")
         squares, vectors = squares[order], np.hstack([vectors, vector])[:, order]
-    return squares[:k], vectors[:, :k]
+    return vectors[:, :k]
 
 
 def _without(gram: LinearOperator, vectors: FloatArray) -> LinearOperator:

@@ -18,7 +18,7 @@ from mixanalysis.operators.quadrature import lanczos_quadrature
 from mixanalysis.operators.values import singular_values
 
 CORE_LIMIT = 8192
-"""Largest smaller side of a connected part of a mask that `spectrum()` makes dense (about a minute)."""
+"""Largest smaller side of a connected part of a mask that `spectrum()` makes dense (a minute or two)."""
 
 
 class Masked(Operator):

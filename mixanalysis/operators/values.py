@@ -29,13 +29,16 @@ def singular_values(matrix: Tensor) -> NDArray[np.float64]:
     # LAPACK is up to twice as fast on tall matrices
     tall = (matrix if rows >= columns else matrix.mT).detach().to(device, torch.float64)
     shape = (*matrix.shape[:-2], min(rows, columns))
-    tall = tall.reshape(-1, *tall.shape[-2:])
     if min(rows, columns) > _SQUARE * max(rows, columns) or 0 in tall.shape:
+        return _decomposed(tall)
+    tall = tall.reshape(-1, *tall.shape[-2:])
+    gram = tall.mT @ tall
+    if not gram.isfinite().all():
+        # too large for squares, or not a number: LAPACK's own answer, or error
         return _decomposed(tall).reshape(shape)
-    squares = np.linalg.eigvalsh((tall.mT @ tall).cpu().numpy())[:, ::-1]
+    squares = np.linalg.eigvalsh(gram.cpu().numpy())[:, ::-1]
     values: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0))
-    # written so that not-a-number counts as poor
-    poor = ~(values[:, -1] >= _SMALLEST * values[:, 0])
+    poor = values[:, -1] < _SMALLEST * values[:, 0]
     if poor.any():
         values[poor] = _decomposed(tall[torch.from_numpy(poor).to(device)])
     return values.reshape(shape)

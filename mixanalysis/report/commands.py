@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from mixanalysis.datasets import open_dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.features import Position
 from mixanalysis.models import Network
+from mixanalysis.report.figures import spectrum_sweep, spectrum_training
 from mixanalysis.report.folder import Request, opened
 from mixanalysis.report.style import FigureFormat, figure
 from mixanalysis.report.writer import Drawing, Stage, similarity_drawings, spectrum_drawings, width_drawings
@@ -22,7 +24,9 @@ from mixanalysis.results import WIDTH_OPTIMA, records
 from mixanalysis.selection import matching
 from mixanalysis.similarity import CKAResult, cka
 from mixanalysis.spectra import SpectrumResult, spectrum
-from mixanalysis.spectra.analysis import VarianceSource
+from mixanalysis.spectra.analysis import LEVEL
+from mixanalysis.spectra.nulls import VarianceSource
+from mixanalysis.spectra.sweep import Convention, sweep
 
 
 def cka_report(
@@ -74,26 +78,111 @@ def spectrum_report(
     out: Path,
     request: Request,
     *,
-    variance: VarianceSource = "measured",
+    variance: VarianceSource = "fitted",
+    level: float = LEVEL,
+    shuffles: int = 0,
+    seed: int = 0,
     layers: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    products: bool = False,
+    initial: Network | None = None,
+    over_training: bool = False,
+    jobs: int = 1,
     kind: FigureFormat = "png",
     force: bool = False,
     stage: Stage = lambda _name: None,
 ) -> SpectrumResult:
-    """Spectra of all layers, written to `out`.
+    """Spectra of all layers, written to `out`; the parameters are those of `spectra.spectrum`.
+
+    Args:
+        networks: one or more.
+        out: the folder.
+        request: what was asked for.
+        variance: entry variance of the null.
+        level: probability with which noise may exceed a layer's threshold.
+        shuffles: draws of the model-free null.
+        seed: of shuffles and Lanczos iterations.
+        layers: patterns of layers to keep.
+        exclude: patterns of layers to leave out.
+        products: analyse products of a block's layers.
+        initial: analyse W - W0.
+        over_training: also draw s_max, edge and outliers against the epoch of the checkpoints of one run.
+        jobs: layers at once.
+        kind: file format of the figures.
+        force: also write into a folder that holds files of others.
+        stage: asked for a progress callback.
 
     Raises:
-        UsageError: the folder holds files of others.
+        UsageError: the folder holds files of others, or the checkpoints of a run don't tell their epochs.
         NothingToAnalyseError: no layer has one of the wanted names.
     """
-    with opened(out, request, networks=networks, kind=kind, force=force) as folder:
-        result = spectrum(*networks, variance=variance, layers=matching(layers, exclude), progress=stage("spectra"))
+    steps = epochs_of(networks) if over_training else {}
+    inputs = [*networks, *([] if initial is None else [initial])]
+    with opened(out, request, networks=inputs, kind=kind, force=force) as folder:
+        result = spectrum(
+            *networks,
+            variance=variance,
+            level=level,
+            shuffles=shuffles,
+            seed=seed,
+            layers=matching(layers, exclude),
+            products=products,
+            initial=initial,
+            jobs=jobs,
+            progress=stage("spectra"),
+        )
         folder.table("spectrum", result.summary)
+        folder.table("spectrum_outliers", result.outliers)
         folder.table("singular_values", result.values)
-        for name, size, draw, arguments, _ in spectrum_drawings(result):
+        drawings = spectrum_drawings(result)
+        for name, size, draw, arguments, _ in drawings:
             folder.figure(name, figure(draw, size, *arguments))
+        if over_training:
+            folder.figure("spectrum_training", figure(spectrum_training, (7.0, 3.4), result.summary, steps))
     return result
+
+
+def epochs_of(networks: Sequence[Network]) -> dict[str, int]:
+    """Epoch of each checkpoint of a run: by its training record, or else the last number in its name.
+
+    Raises:
+        UsageError: there is one checkpoint only, or one that doesn't tell its epoch.
+    """
+    if len(networks) < 2:
+        raise UsageError("--over-training needs several checkpoints of one run")
+    steps = {}
+    for network in networks:
+        recorded = network.provenance.training.get("epochs_done", network.provenance.training.get("epochs"))
+        numbers = re.findall(r"\d+", network.label)
+        if recorded is None and not numbers:
+            raise UsageError(f"{network.label}: neither its training record nor its name tells its epoch")
+        steps[network.label] = int(numbers[-1]) if recorded is None else int(recorded)
+    return steps
+
+
+def sweep_report(
+    out: Path,
+    request: Request,
+    *,
+    omega: float,
+    expansion: float,
+    widths: Sequence[int],
+    convention: Convention,
+    seeds: int,
+    kind: FigureFormat = "png",
+    force: bool = False,
+    stage: Stage = lambda _name: None,
+) -> pd.DataFrame:
+    """Largest singular value of masked noise against its width (HK Fig. 4, right), written to `out`.
+
+    Raises:
+        UsageError: the folder holds files of others, or a number is out of range.
+    """
+    with opened(out, request, kind=kind, force=force) as folder:
+        table = sweep(omega, expansion, widths, convention=convention, seeds=seeds, progress=stage("sweep"))
+        folder.table("spectrum_sweep", table)
+        folder.figure("spectrum_sweep", figure(spectrum_sweep, (4.6, 3.2), table))
+    return table
 
 
 @dataclass(frozen=True, eq=False)

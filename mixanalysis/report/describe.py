@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixanalysis.models import Network, to_dict
+from mixanalysis.models import UNKNOWN, Network, to_dict
 from mixanalysis.report.writer import layer_table
 from mixanalysis.results import records
 
@@ -12,6 +12,7 @@ from mixanalysis.results import records
 def describe(network: Network) -> dict[str, Any]:
     """Everything that is known about a network without running it, JSON-ready."""
     source = network.provenance
+    known = network.family != UNKNOWN
     return {
         "label": network.label,
         "path": str(source.path),
@@ -20,11 +21,11 @@ def describe(network: Network) -> dict[str, Any]:
         "layout": source.layout,
         "family": network.family,
         "config": to_dict(network.config),
-        "width": network.width,
-        "density": network.density,
-        "expansion": network.expansion,
-        "expansions": network.expansions(),
-        "omega": network.omega,
+        "width": network.width if known else None,
+        "density": network.density if known else None,
+        "expansion": network.expansion if known else None,
+        "expansions": network.expansions() if known else {},
+        "omega": network.omega if known else None,
         "parameters": network.parameters,
         "blocks": len(network.taps),
         "training": dict(source.training),
@@ -37,6 +38,13 @@ def facts(network: Network) -> list[tuple[str, str]]:
     """The same for reading, layers left out."""
     source = network.provenance
     found = describe(network)
+    if network.family == UNKNOWN:
+        return [
+            ("file", found["path"]),
+            ("format", f"{source.format}, wrapper {source.wrapper}"),
+            ("family", "unknown: its matrices alone can be analysed (spectrum)"),
+            ("not used", ", ".join(source.unused) or "nothing: every tensor is a matrix"),
+        ]
     expansions = ", ".join(f"{role} {gamma:.4g}" for role, gamma in found["expansions"].items())
     lines = [
         ("file", found["path"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mixanalysis.report.style import colour, marker
 from mixanalysis.results import INTERVAL
-from mixanalysis.spectra import marchenko_pastur
+from mixanalysis.spectra import nulls
 
 READABLE_CELLS = 14
 """Heat maps with at most this many rows and columns show their values."""
@@ -116,20 +116,23 @@ def cka_profile(fig: FigureBase, cells: pd.DataFrame, reference: str) -> None:
     ax.legend(title=f"{reference} against", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def spectrum_histograms(fig: FigureBase, summary: pd.DataFrame, values: pd.DataFrame) -> None:
+def spectrum_histograms(
+    fig: FigureBase, summary: pd.DataFrame, values: pd.DataFrame, laws: Mapping[tuple[str, str], nulls.Null]
+) -> None:
     """Small multiples, a panel per layer: singular values, the null's density, its edge and the largest value.
 
     Args:
         fig: where to draw.
         summary: rows of `results.SPECTRUM`.
         values: rows of `results.SINGULAR_VALUES` of the same layers.
+        laws: the null of each (network, layer) that has one, for its density.
     """
     columns = min(4, len(summary))
     rows = -(-len(summary) // columns)
     grid = np.atleast_1d(fig.subplots(rows, columns, squeeze=False)).ravel()
     for ax, (_, layer) in zip(grid, summary.iterrows(), strict=False):
         own = values[(values["network"] == layer["network"]) & (values["layer"] == layer["layer"])]
-        _histogram(ax, layer, own)
+        _histogram(ax, layer, own, laws.get((layer["network"], layer["layer"])))
     for ax in grid[len(summary) :]:
         ax.set_axis_off()
     for index, ax in enumerate(grid[: len(summary)]):
@@ -139,10 +142,10 @@ def spectrum_histograms(fig: FigureBase, summary: pd.DataFrame, values: pd.DataF
             ax.set_xlabel("singular value")
     # a layer without a null lacks the law and its edge
     handles, labels = max((ax.get_legend_handles_labels() for ax in grid), key=lambda found: len(found[0]))
-    fig.legend(handles, labels, loc="outside upper center", ncols=4)
+    fig.legend(handles, labels, loc="outside upper center", ncols=5)
 
 
-def _histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame) -> None:
+def _histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls.Null | None) -> None:
     singular = own["singular_value"].to_numpy()
     top = max(float(layer["s_max"]), float(np.nan_to_num(layer["null_edge"]))) * 1.05 or 1.0
     bins = int(np.clip(2 * np.sqrt(len(singular)), 8, 60))
@@ -154,11 +157,17 @@ def _histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame) -> None:
         color="#BBBBBB",
         label="singular values",
     )
-    if layer["variance"] > 0:
-        s = np.linspace(0.0, top, 400)
-        law = marchenko_pastur.density(s, layer["factor_rows"], layer["factor_columns"], layer["variance"])
-        ax.plot(s, law, color=colour(0), label="Marchenko-Pastur")
-        ax.axvline(layer["null_edge"], color=colour(1), linestyle="--", label="edge of the null")
+    if law is not None:
+        s = np.linspace(top / 400, top, 400)
+        curve = nulls.density(law, s, (int(layer["factor_rows"]), int(layer["factor_columns"])))
+        if curve is not None:
+            ax.plot(s, curve, color=colour(0), label="free product" if law.chain else "Marchenko-Pastur")
+        ax.axvline(law.expected, color=colour(1), linestyle="--", label="edge of the null")
+    beyond = np.repeat(singular, own["multiplicity"] // int(layer["copies"]))[: int(layer["outliers"])]
+    # without a point, a line that isn't clipped has no bounds to lay out
+    ax.plot(
+        beyond, np.zeros(len(beyond)), "|", color=colour(3), markersize=9, clip_on=not len(beyond), label="outliers"
+    )
     ax.plot(
         [layer["s_max"]],
         [0],
@@ -194,6 +203,55 @@ def spectrum_edges(fig: FigureBase, summary: pd.DataFrame) -> None:
     ax.set_ylabel("largest singular value / edge of the null")
     if len(known):
         ax.legend(title=f"filled: Tracy-Widom p < {SIGNIFICANT}", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def spectrum_training(fig: FigureBase, summary: pd.DataFrame, steps: Mapping[str, int]) -> None:
+    """Over training: largest singular value, edge of the null, and outliers of every layer against the epoch.
+
+    Args:
+        fig: where to draw.
+        summary: rows of `results.SPECTRUM` of several checkpoints of one run.
+        steps: epoch of each checkpoint, by its label.
+    """
+    left, right = fig.subplots(1, 2)
+    table = summary.assign(step=[steps[name] for name in summary["network"]]).sort_values("step", kind="stable")
+    for index, (layer, rows) in enumerate(table.groupby("layer", sort=False)):
+        shade = colour(index)
+        left.plot(rows["step"], rows["s_max"], f"{marker(index)}-", color=shade, label=short_layer(str(layer)))
+        left.plot(rows["step"], rows["null_edge"], ":", color=shade, linewidth=0.8)
+        right.plot(rows["step"], rows["outliers"], f"{marker(index)}-", color=shade)
+    left.set_ylabel("largest singular value (dotted: edge of the null)")
+    right.set_ylabel("outliers")
+    for ax in (left, right):
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    right.yaxis.set_major_locator(MaxNLocator(integer=True))
+    fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+
+
+def spectrum_sweep(fig: FigureBase, table: pd.DataFrame) -> None:
+    """HK Fig. 4 (right): the largest singular value of masked noise against gamma m at fixed Omega.
+
+    Args:
+        fig: where to draw.
+        table: rows of `results.SPECTRUM_SWEEP`.
+    """
+    ax = fig.subplots()
+    wide = table["expansion"] * table["width"]
+    first = table.iloc[0]
+    spread = np.nan_to_num(table["standard_error"])
+    found = f"mean of {first['seeds']} seeds"
+    ax.errorbar(wide, table["s_max"], yerr=spread, fmt="o", color=colour(0), capsize=2, label=found, zorder=3)
+    ax.plot(wide, table["predicted"], color=colour(1), label="graph edge or heaviest hub (heuristic)")
+    ax.plot(wide, table["bulk_edge"], color=colour(2), linestyle="-.", label="graph edge")
+    ax.plot(wide, table["first_order_edge"], color=colour(4), linestyle="--", label="first-order edge")
+    ax.plot(wide, table["c_gamma"], color="black", linestyle=":", label="c_γ = 1 + √γ")
+    ax.set_ylim(float(table["c_gamma"].min()) * 0.95, float(table[["s_max", "predicted"]].max().max()) * 1.05)
+    ax.set_xscale("log")
+    ax.set_xlabel("γ m")
+    ax.set_ylabel("largest singular value")
+    ax.set_title(f"Ω = {first['omega']:.4g}, γ = {first['expansion']:.3g}, density: {first['convention']}", fontsize=7)
+    ax.legend(loc="upper left")
 
 
 def width_lines(fig: FigureBase, lines: pd.DataFrame, points: pd.DataFrame) -> None:
@@ -265,7 +323,7 @@ def channel_lines(fig: FigureBase, table: pd.DataFrame) -> None:
 def p_text(p: float) -> str:
     """A p-value in few characters."""
     if np.isnan(p):
-        return "no null"
+        return "no p-value"
     return "p < 1e-12" if p < 1e-12 else f"p = {p:.2g}"
 
 

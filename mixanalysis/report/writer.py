@@ -95,6 +95,7 @@ def write_report(
             ("cka", similarity.cells),
             ("cka_diagonal", similarity.diagonal),
             ("spectrum", spectra.summary),
+            ("spectrum_outliers", spectra.outliers),
             ("singular_values", spectra.values),
             ("width_points", points),
             ("width_line", lines),
@@ -201,7 +202,8 @@ def spectrum_drawings(spectra: SpectrumResult) -> list[Drawing]:
     """Largest values against the edge, and histograms of every network's layers."""
     caption = (
         "Largest singular value of every layer over the value that noise of the same structure and variance "
-        "would have: the Marchenko-Pastur edge of a shared factor, or that of a mask's weights with random signs."
+        "would have: the Marchenko-Pastur edge of a shared factor, a mask's graph edge or heaviest row or column, "
+        "the edge of the free or classical product of a product."
     )
     drawings: list[Drawing] = [("spectrum_edges", (5.6, 2.9), figures.spectrum_edges, (spectra.summary,), caption)]
     for label, rows in spectra.summary.groupby("network", sort=False):
@@ -209,12 +211,12 @@ def spectrum_drawings(spectra: SpectrumResult) -> list[Drawing]:
             part = rows.iloc[start : start + PANELS]
             height = 0.7 + 1.45 * -(-len(part) // 4)
             caption = (
-                f"Singular values of the effective layers of {label} against the Marchenko-Pastur law of "
-                f"{part.iloc[0]['variance_source']} variance; p is the Tracy-Widom probability of the largest "
-                "one under the null."
+                f"Singular values of the effective layers of {label}, the law of noise of the same variance "
+                f"({part.iloc[0]['variance_source']}), and outliers beyond it; p is the Tracy-Widom probability of "
+                "the largest value under the null."
             )
             name = f"spectrum_{_slug(str(label))}" + (f"_{number}" if len(rows) > PANELS else "")
-            arguments = (part, spectra.values)
+            arguments = (part, spectra.values, spectra.nulls)
             drawings.append((name, (7.0, height), figures.spectrum_histograms, arguments, caption))
     return drawings
 

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import LinearOperator, eigsh
+from numpy.typing import NDArray
 
-from mixanalysis.errors import NothingToAnalyseError
+from mixanalysis.errors import NothingToAnalyseError, UsageError
 from mixanalysis.models import MixingLayer, Network
-from mixanalysis.operators import Lift, Masked, Operator, Permuted
-from mixanalysis.results import SINGULAR_VALUES, SPECTRUM, records
-from mixanalysis.spectra import marchenko_pastur, tracy_widom
+from mixanalysis.operators import Masked, Operator, product
+from mixanalysis.results import SINGULAR_VALUES, SPECTRUM, SPECTRUM_OUTLIERS, records
+from mixanalysis.spectra import marchenko_pastur, nulls, outliers
+from mixanalysis.spectra.difference import difference
+from mixanalysis.spectra.free_products import Factor
+from mixanalysis.spectra.nulls import Null, VarianceSource
+from mixanalysis.spectra.shuffle import shuffle_null
+from mixanalysis.spectra.sparse import sparse_edge
 
-VarianceSource = Literal["measured", "declared"]
+LEVEL = 0.01
+"""Probability with which noise may exceed the threshold of a layer's largest singular value."""
 
-MP_NULL = "Marchenko-Pastur"
-MASK_NULL = "masked: the same weights with random signs"
+TOP = 8
+"""Largest singular values that are found where not all of them can be."""
 
-_TW_MEAN, _TW_SD = -1.2065335746, 1.2679830577
 
-SIGN_DRAWS = 32
-"""Draws of random signs that centre and scale of a masked layer's null are measured on."""
+@dataclass(frozen=True)
+class SpectrumOptions:
+    """How layers are analysed; see `spectrum`."""
+
+    variance: VarianceSource = "fitted"
+    level: float = LEVEL
+    shuffles: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 < self.level < 1:
+            raise UsageError(f"--level must be between 0 and 1, got {self.level}")
+        if self.shuffles < 0:
+            raise UsageError(f"--shuffles must be at least 0, got {self.shuffles}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +54,14 @@ class SpectrumResult:
     Attributes:
         summary: a row per layer (`results.SPECTRUM`).
         values: a row per distinct singular value (`results.SINGULAR_VALUES`).
+        outliers: a row per described outlier (`results.SPECTRUM_OUTLIERS`).
+        nulls: for each (network, layer) that has one, the null that it was compared with.
     """
 
     summary: pd.DataFrame
     values: pd.DataFrame
+    outliers: pd.DataFrame
+    nulls: dict[tuple[str, str], Null]
 
     def to_frame(self) -> pd.DataFrame:
         """The summary."""
@@ -46,154 +69,300 @@ class SpectrumResult:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready data."""
-        return {"spectrum": records(self.summary)}
+        return {"spectrum": records(self.summary), "spectrum_outliers": records(self.outliers)}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One matrix to analyse: a layer, or the product of a block's layers.
+
+    Attributes:
+        network: label of its network.
+        layer: its name.
+        block: index of its mixing block.
+        role: what it mixes, or "product".
+        layers: the layers, in forward order; one unless it is a product.
+        initial: for W - W0, the layers of the initial network.
+    """
+
+    network: str
+    layer: str
+    block: int
+    role: str
+    layers: tuple[MixingLayer, ...]
+    initial: tuple[MixingLayer, ...] = ()
+
+    def operators(self) -> list[Operator]:
+        """The layers' operators, read now."""
+        if not self.initial:
+            return [layer.operator for layer in self.layers]
+        try:
+            return [difference(a.operator, b.operator) for a, b in zip(self.layers, self.initial, strict=True)]
+        except ValueError as error:
+            raise UsageError(f"{self.network} {self.layer}: W - W0: {error}") from None
 
 
 def spectrum(
     *networks: Network,
-    variance: VarianceSource = "measured",
+    variance: VarianceSource = "fitted",
+    level: float = LEVEL,
+    shuffles: int = 0,
+    seed: int = 0,
     layers: Callable[[str], bool] = lambda _name: True,
+    products: bool = False,
+    initial: Network | None = None,
+    jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> SpectrumResult:
-    """Exact singular values of the effective layers, against the edge of noise of the same structure.
+    """Singular values of the effective layers, against the edge of noise of the same structure.
 
     The null concerns the matrix with independent entries: for a shared weight the small factor, of which the
-    effective layer holds equal copies; for a masked weight the masked matrix itself. A mask's s_max fluctuates with
-    its heaviest rows and columns as no formula tells within a percent, so that its null is measured: connections and
-    their sizes are kept, signs are drawn anew.
+    effective layer holds equal copies; for a masked weight the masked matrix itself. All singular values are exact
+    wherever the structure or the size allows; otherwise the largest come from Lanczos iterations.
 
     Args:
         networks: one or more.
-        variance: entry variance of the null: "measured" as the mean square over all cells, or "declared" by the
-            initialisation.
+        variance: entry variance of the null: "fitted" to the bulk, "measured" as the mean square over all cells, or
+            "declared" by the initialisation. A masked layer is measured where others are fitted.
+        level: probability with which noise may exceed the threshold of a layer.
+        shuffles: draws of the model-free null, whose values are permuted within each weight; none by default.
+        seed: of the shuffles and of Lanczos iterations.
         layers: keeps a layer by its name.
+        products: analyse the product of the layers of each base block (of each block of an MLP) instead.
+        initial: subtract this network's weights first (W - W0).
+        jobs: layers analysed at once, in threads; more than one needs joblib, whose backends can be set around the
+            call.
         progress: called after each layer with the layers done and in all.
 
     Raises:
-        NothingToAnalyseError: no layer is kept, or an initialisation is asked for that isn't known.
+        NothingToAnalyseError: no layer is kept, or a variance is to be declared that isn't known.
         CheckpointError: a weight is damaged or not finite.
+        UsageError: W0 has another structure, or joblib is missing.
     """
-    chosen = [(network, layer) for network in networks for layer in network.layers if layers(layer.name)]
-    if not chosen:
+    options = SpectrumOptions(variance, level, shuffles, seed)
+    targets = [
+        target
+        for network in networks
+        for target in (_products(network) if products else _layers(network, initial))
+        if layers(target.layer)
+    ]
+    if not targets:
         some = ", ".join(layer.name for network in networks for layer in network.layers[:2])
         raise NothingToAnalyseError(f"no layer left to analyse; layers are called {some}, ...")
-    rows, values = [], []
-    for done, (network, layer) in enumerate(chosen, start=1):
-        row, layer_values = analyse(network.label, layer, variance)
-        rows.append(row)
-        values.append(layer_values)
+    found = []
+    for done, analysis in enumerate(_run(targets, options, jobs), start=1):
+        found.append(analysis)
         if progress is not None:
-            progress(done, len(chosen))
-    return SpectrumResult(SPECTRUM.frame(rows), pd.concat(values, ignore_index=True))
+            progress(done, len(targets))
+    rows = _with_discovery_rate([row for row, _, _, _ in found])
+    values = [frame for _, frame, _, _ in found]
+    return SpectrumResult(
+        SPECTRUM.frame(rows),
+        pd.concat(values, ignore_index=True),
+        SPECTRUM_OUTLIERS.frame(outlier for _, _, some, _ in found for outlier in some),
+        {(row["network"], row["layer"]): null for row, _, _, null in found if null is not None},
+    )
 
 
-def analyse(network: str, layer: MixingLayer, source: VarianceSource) -> tuple[dict[str, Any], pd.DataFrame]:
-    """One layer's row of the summary, and its singular values."""
-    operator = layer.operator
-    factor = independent_factor(operator)
-    spectrum_ = operator.spectrum()
-    values = spectrum_.values
+Analysis = tuple[dict[str, Any], pd.DataFrame, list[dict[str, Any]], Null | None]
+
+
+def _run(targets: Sequence[Target], options: SpectrumOptions, jobs: int) -> Iterator[Analysis]:
+    if jobs == 1:
+        yield from (analyse(target, options) for target in targets)
+        return
+    try:
+        from joblib import Parallel, delayed
+    except ImportError:
+        raise UsageError("--jobs needs joblib: install mixanalysis with its extra `sweep`") from None
+    tasks = (delayed(analyse)(target, options) for target in targets)
+    # LAPACK and scipy's sparse products release the interpreter's lock
+    yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)
+
+
+def _layers(network: Network, initial: Network | None) -> Iterator[Target]:
+    before = {} if initial is None else {layer.name: layer for layer in initial.layers}
+    for layer in network.layers:
+        if initial is not None and layer.name not in before:
+            raise UsageError(f"{initial.label} has no layer {layer.name}; W - W0 needs the same architecture")
+        rest = (before[layer.name],) if initial is not None else ()
+        yield Target(network.label, layer.name, layer.block, layer.role, (layer,), rest)
+
+
+def _products(network: Network) -> Iterator[Target]:
+    """The linear products of a base block's token and channel mixing, or of an MLP block's layers."""
+    mixing = network.mixing_layers
+    paired = {layer.role for layer in mixing} == {"token", "channel"}
+    for index, group in itertools.groupby(mixing, lambda layer: layer.block // 2 if paired else layer.block):
+        members = tuple(group)
+        if len(members) > 1:
+            yield Target(network.label, f"product.{index}", members[0].block, "product", members)
+
+
+def analyse(target: Target, options: SpectrumOptions) -> Analysis:
+    """One layer's row of the summary, its singular values, its outliers, and its null."""
+    operators = target.operators()
+    operator = product(*reversed(operators))
+    factor = nulls.independent_factor(operator)
+    # what is repeated in copies is computed once
+    spectrum_ = operator.spectrum() if operator.exact else None
+    values, residual = _values(operator, options.seed)
+    null = _null(target, operators, operator, factor, values, options)
     a, b = factor.shape
-    v = _variance(layer, factor, source)
-    s_max = float(values[0]) if len(values) else 0.0
     copies = operator.shape[0] // a
-    row: dict[str, Any] = {
-        "network": network,
-        "layer": layer.name,
-        "block": layer.block,
-        "role": layer.role,
-        "rows": layer.shape[0],
-        "columns": layer.shape[1],
-        "width": layer.width,
-        "expansion": layer.expansion,
-        "density": layer.density,
-        "connections": layer.connections,
+    s_max = float(values[0]) if len(values) else 0.0
+    row = _identity(target, operator) | {
         "factor_rows": a,
         "factor_columns": b,
         "copies": copies,
-        "zeros": spectrum_.zeros,
-        "variance": v,
-        "variance_source": source,
+        "zeros": spectrum_.zeros if spectrum_ is not None else math.nan,
         "s_max": s_max,
         "c_gamma": marchenko_pastur.c_gamma(a / b),
-        "method": spectrum_.method,
+        "method": "exact" if spectrum_ is not None else "Lanczos",
+        "residual": residual,
     }
-    row |= _against_null(factor, s_max, v)
-    per_factor = np.repeat(values, spectrum_.multiplicity // copies)
-    row["beyond_edge"] = int((per_factor > row["null_edge"]).sum()) if v > 0 else 0
-    frame = pd.DataFrame({"singular_value": values, "multiplicity": spectrum_.multiplicity})
-    frame.insert(0, "network", network)
-    frame.insert(1, "layer", layer.name)
-    return row, SINGULAR_VALUES.frame(frame.to_dict(orient="records"))
-
-
-def independent_factor(operator: Operator) -> Operator:
-    """The matrix whose entries the null takes as independent: permutations and copies are stripped."""
-    while isinstance(operator, Lift | Permuted):
-        operator = operator.factor if isinstance(operator, Lift) else operator.inner
-    return operator
-
-
-def _variance(layer: MixingLayer, factor: Operator, source: VarianceSource) -> float:
-    if source == "measured":
-        return factor.frobenius() ** 2 / (factor.shape[0] * factor.shape[1])
-    if layer.declared_variance is None:
-        raise NothingToAnalyseError(f"{layer.name}: its initialisation isn't known; use --variance measured")
-    return layer.declared_variance
-
-
-def _against_null(factor: Operator, s_max: float, v: float) -> dict[str, Any]:
-    a, b = factor.shape
-    null = {"null": MASK_NULL if isinstance(factor, Masked) else MP_NULL}
-    # one number has no edge; nor has a mask whose connections are all zero
-    if v <= 0 or a == b == 1 or (isinstance(factor, Masked) and not factor.values.any()):
-        nothing = ("edge", "null_edge", "s_max_scaled", "z", "p_value")
-        return null | dict.fromkeys(nothing, np.nan)
-    edge = marchenko_pastur.edge(a, b, v)
-    if isinstance(factor, Masked):
-        law = random_signs(factor, v)
-        null_edge = np.sqrt(law.mu)
+    row |= _against(null, factor, s_max, values, copies)
+    row |= _shuffled(factor, s_max, options)
+    described: list[dict[str, Any]] = []
+    if null is not None and math.isfinite(null.variance):
+        name = {"network": target.network, "layer": target.layer, "copies": copies}
+        described = [name | vars(each) for each in outliers.describe(factor, int(row["outliers"]), null.variance)]
+    if spectrum_ is not None:
+        frame = pd.DataFrame({"singular_value": spectrum_.values, "multiplicity": spectrum_.multiplicity})
     else:
-        law, null_edge = tracy_widom.largest(a, b, v), edge
-    z = (s_max**2 - law.mu) / law.sigma
-    return null | {
-        "edge": edge,
-        "null_edge": null_edge,
-        "s_max_scaled": s_max / np.sqrt(v * b),
-        "z": z,
-        "p_value": float(tracy_widom.sf(z)),
+        frame = pd.DataFrame({"singular_value": values, "multiplicity": 1})
+    frame.insert(0, "network", target.network)
+    frame.insert(1, "layer", target.layer)
+    return row, frame[[column.name for column in SINGULAR_VALUES.columns]], described, null
+
+
+def _values(operator: Operator, seed: int) -> tuple[NDArray[np.float64], float]:
+    """Distinct-by-structure singular values of the independent part, descending, and the worst residual."""
+    if operator.exact:
+        spectrum_ = nulls.independent_factor(operator).spectrum()
+        return np.repeat(spectrum_.values, spectrum_.multiplicity), 0.0
+    top = operator.top(TOP, seed=seed)
+    return top.values, float(top.residuals.max())
+
+
+def _null(
+    target: Target,
+    operators: Sequence[Operator],
+    operator: Operator,
+    factor: Operator,
+    values: NDArray[np.float64],
+    options: SpectrumOptions,
+) -> Null | None:
+    if len(operators) == 1:
+        declared = None if target.initial else target.layers[0].declared_variance
+        try:
+            return nulls.factor_null(factor, values, options.variance, declared, options.level)
+        except ValueError as error:
+            raise NothingToAnalyseError(f"{target.network} {target.layer}: {error}") from None
+    pairs = list(zip(target.layers, operators, strict=True))[::-1]
+    groups = [
+        [_fitted(each, options) for _, each in group]
+        for _, group in itertools.groupby(pairs, lambda pair: pair[0].role)
+    ]
+    if any(each is None for group in groups for each in group):
+        return None
+    chain = [[each for each in group if each is not None] for group in groups]
+    return nulls.product_null(operator, chain)
+
+
+def _fitted(operator: Operator, options: SpectrumOptions) -> Factor | None:
+    """One layer of a product, with the entry variance of its own null."""
+    factor = nulls.independent_factor(operator)
+    values = np.empty(0) if isinstance(factor, Masked) else factor.spectrum().values
+    variance = nulls.entry_variance(factor, values, options.level)
+    return None if variance is None else Factor(*factor.shape, variance)
+
+
+def _identity(target: Target, operator: Operator) -> dict[str, Any]:
+    """What the row is about."""
+    rows, columns = operator.shape
+    single = target.layers[0] if len(target.layers) == 1 else None
+    return {
+        "network": target.network,
+        "layer": target.layer,
+        "block": target.block,
+        "role": target.role,
+        "rows": rows,
+        "columns": columns,
+        "width": single.width if single else columns,
+        "expansion": single.expansion if single else rows / columns,
+        "density": single.density if single else math.nan,
+        "connections": single.connections if single else math.nan,
     }
 
 
-def random_signs(factor: Masked, v: float) -> tracy_widom.Largest:
-    """Centre and scale of s_max^2 of a masked matrix whose connections keep their sizes, but not their signs.
+def _against(
+    null: Null | None, factor: Operator, s_max: float, values: NDArray[np.float64], copies: int
+) -> dict[str, Any]:
+    """The columns that compare a layer with its null."""
+    row: dict[str, Any] = dict.fromkeys(
+        ("variance", "edge", "bulk_edge", "null_edge", "threshold", "s_max_scaled", "ks", "z", "p_value"), math.nan
+    )
+    row |= {"null": "none: all weights are zero", "variance_source": "", "q_value": math.nan, "outliers": 0}
+    row |= {"beyond_bulk": 0} | _mask_columns(None, factor)
+    if null is None:
+        return row
+    found = null.outliers if null.outliers is not None else int((values > null.threshold).sum())
+    scaled = s_max / math.sqrt(null.variance * factor.shape[1]) if math.isfinite(null.variance) else math.nan
+    return row | {
+        "null": null.name,
+        "variance": null.variance,
+        "variance_source": null.variance_source,
+        "edge": null.edge,
+        "bulk_edge": null.bulk_edge,
+        "null_edge": null.expected,
+        "threshold": null.threshold,
+        "s_max_scaled": scaled,
+        "ks": null.ks,
+        "z": null.z(s_max),
+        "p_value": null.p_value(s_max),
+        "outliers": found,
+        "beyond_bulk": int((values > null.bulk_edge).sum()),
+        **_mask_columns(null, factor),
+    }
 
-    Independent entries with symmetric laws have such signs, whatever the mask and the scatter of its rows. The draws
-    start from one seed, so that the answer is always the same.
 
-    Args:
-        factor: the matrix; its non-zero weights are rescaled to the variance of the null.
-        v: entry variance of the null over all cells.
-    """
-    sizes = factor.values.double().numpy()
-    sizes = sizes * np.sqrt(v * factor.shape[0] * factor.shape[1] / (sizes @ sizes))
-    rows, columns = factor.rows.numpy(), factor.columns.numpy()
-    rng = np.random.default_rng(0)
-    draws = []
-    for _ in range(SIGN_DRAWS):
-        signs = rng.choice((-1.0, 1.0), len(sizes))
-        draws.append(_largest_square(csr_array((sizes * signs, (rows, columns)), factor.shape), rng))
-    squares = np.array(draws)
-    # signs that change nothing, as on a diagonal, leave rounding alone
-    scale = max(float(squares.std(ddof=1)) / _TW_SD, 1e-6 * float(squares.mean()))
-    return tracy_widom.Largest(float(squares.mean()) - _TW_MEAN * scale, scale)
+def _mask_columns(null: Null | None, factor: Operator) -> dict[str, float]:
+    """How close a mask's heaviest row and column are to leaving the bulk, and the first-order edge."""
+    names = ("mean_degree", "row_load", "column_load", "first_order_edge")
+    if null is None or null.graph is None or not isinstance(factor, Masked):
+        return dict.fromkeys(names, math.nan)
+    a, b = factor.shape
+    gamma, p = a / b, factor.density
+    # in units of the mean row energy, a row leaves the bulk beyond 1 + sqrt(gamma), a column beyond gamma + sqrt(gamma)
+    unit = factor.frobenius() ** 2 / a
+    return {
+        "mean_degree": p * b,
+        "row_load": null.graph.row.norm**2 / unit / (1 + math.sqrt(gamma)),
+        "column_load": null.graph.column.norm**2 / unit / (gamma + math.sqrt(gamma)),
+        "first_order_edge": math.sqrt(null.variance * b) * sparse_edge(gamma, b, p, _kurtosis(factor)),
+    }
 
 
-def _largest_square(matrix: csr_array, rng: np.random.Generator) -> float:
-    if min(matrix.shape) <= 2:
-        return float(np.linalg.norm(matrix.toarray(), 2)) ** 2
-    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T.tocsr()
-    size = tall.shape[1]
-    square = LinearOperator((size, size), matvec=lambda x: tall.T @ (tall @ x), dtype=np.float64)
-    start = rng.standard_normal(size)
-    return float(eigsh(square, k=1, v0=start, tol=1e-6, return_eigenvectors=False)[0])
+def _kurtosis(factor: Masked) -> float:
+    """Fourth moment over squared second moment of the connections' values."""
+    squares = factor.values.double().square()
+    return float(squares.square().mean() / squares.mean() ** 2)
+
+
+def _shuffled(factor: Operator, s_max: float, options: SpectrumOptions) -> dict[str, float]:
+    if options.shuffles == 0 or s_max == 0:
+        return {"shuffles": 0, "shuffle_mean": math.nan, "shuffle_p_value": math.nan}
+    found = shuffle_null(factor, s_max, options.shuffles, options.seed)
+    return {"shuffles": options.shuffles, "shuffle_mean": found.mean, "shuffle_p_value": found.p_value}
+
+
+def _with_discovery_rate(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with Benjamini & Hochberg's (1995) adjusted p-values over all layers."""
+    known = sorted((row["p_value"], index) for index, row in enumerate(rows) if not math.isnan(row["p_value"]))
+    smallest = 1.0
+    for rank in range(len(known), 0, -1):
+        p, index = known[rank - 1]
+        smallest = min(smallest, p * len(known) / rank)
+        rows[index]["q_value"] = smallest
+    return rows

@@ -163,7 +163,7 @@ DESCRIPTIONS = {
     "out of range": ("sw-mlp", config(density=1.5), r"density must be in \(0, 1\], got 1\.5$"),
     "tiny": ("sw-mlp", config(density=1e-320), TOO_LARGE),
     "depth zero": ("mixer", config(depth=0), "depth must be at least 1, got 0$"),
-    "absurd depth": ("mixer", config(depth=10**9), "its config has more blocks than the file has tensors$"),
+    "absurd depth": ("mixer", config(depth=1000), "its config has more blocks than the file has tensors$"),
     "absurd width": (
         "mixer",
         config(channels=10**6),

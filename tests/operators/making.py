@@ -43,8 +43,9 @@ def order(size: int, seed: int = 0) -> Tensor:
 
 
 def kron(left: Tensor, right: Tensor) -> Tensor:
-    # torch.kron refuses some transposed views
-    return torch.kron(left.contiguous(), right.contiguous())
+    # torch.kron refuses some matrices that have a side of one
+    size = left.shape[0] * right.shape[0], left.shape[1] * right.shape[1]
+    return torch.einsum("ij,kl->ikjl", left, right).reshape(size)
 
 
 def eye(size: int) -> Tensor:
@@ -185,8 +186,6 @@ def _direct_sum(draw: st.DrawFn, operator: Operator, matrix: Tensor, seed: int) 
 def _product(draw: st.DrawFn, operator: Operator, matrix: Tensor, seed: int) -> Pair:
     rows = draw(st.integers(1, 5))
     weight = normal(rows, operator.shape[0], seed=seed + 7) / operator.shape[0] ** 0.5
-    if draw(st.booleans()):
-        weight = permutation(order(operator.shape[0], seed)) @ weight.new_ones(operator.shape[0]).diag()
     return Product([Dense(weight), operator]), weight @ matrix
 
 

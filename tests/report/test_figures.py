@@ -15,6 +15,7 @@ from mixanalysis import width
 from mixanalysis.report import figures
 from mixanalysis.report.style import COLUMN, MARKERS, PALETTE, colour, figure, marker, save_figure, styled
 from mixanalysis.results import CKA_CELLS, CKA_DIAGONAL, SINGULAR_VALUES, SPECTRUM, WIDTH_POINTS
+from mixanalysis.spectra.nulls import Null
 
 
 def filled(schema, **values):
@@ -179,6 +180,8 @@ def layer_of(name="blocks.0.token.mlp.fc1", **values):
             variance_source="measured",
             edge=1 + np.sqrt(2),
             null_edge=1 + np.sqrt(2),
+            copies=3,
+            outliers=0,
             s_max=2.9,
             p_value=1e-5,
         )
@@ -193,12 +196,30 @@ def values_of(layer, values, multiplicity=1):
     )
 
 
+def laws_of(*layers):
+    """The Marchenko-Pastur null of each layer's row."""
+    return {
+        (layer["network"], layer["layer"]): Null(
+            "Marchenko-Pastur",
+            layer["variance"],
+            "fitted",
+            layer["edge"],
+            layer["bulk_edge"],
+            layer["null_edge"],
+            layer["threshold"],
+        )
+        for layer in layers
+    }
+
+
 class TestHistograms:
     SINGULAR = np.random.default_rng(0).uniform(0.5, 2.9, 120)
 
     def panel(self, **values):
         layer = layer_of(**values)
-        fig = drawn(figures.spectrum_histograms, SPECTRUM.frame([layer]), values_of(layer, self.SINGULAR, 3))
+        fig = drawn(
+            figures.spectrum_histograms, SPECTRUM.frame([layer]), values_of(layer, self.SINGULAR, 3), laws_of(layer)
+        )
         return fig, fig.axes[0]
 
     def test_bars_have_area_one_and_count_the_values(self):
@@ -213,13 +234,14 @@ class TestHistograms:
     def test_multiplicities_weigh(self):
         layer = layer_of(s_max=2.0, null_edge=2.0)
         table = pd.concat([values_of(layer, [0.1], 3), values_of(layer, [1.9], 1)])
-        ax = drawn(figures.spectrum_histograms, SPECTRUM.frame([layer]), table).axes[0]
+        ax = drawn(figures.spectrum_histograms, SPECTRUM.frame([layer]), table, laws_of(layer)).axes[0]
         areas = [bar.get_height() * bar.get_width() for bar in ax.patches]
         assert (areas[0], areas[-1]) == pytest.approx((0.75, 0.25))
 
     def test_law_edge_and_largest_value(self):
         fig, ax = self.panel(null_edge=2.6)
-        law, edge, largest = ax.lines
+        law, edge, outliers, largest = ax.lines
+        assert len(outliers.get_xdata()) == 0
         assert trapezoid(law.get_ydata(), law.get_xdata()) == pytest.approx(1, abs=0.01)
         support = law.get_xdata()[law.get_ydata() > 0]
         assert (support.min(), support.max()) == pytest.approx((np.sqrt(2) - 1, np.sqrt(2) + 1), abs=0.02)
@@ -231,6 +253,7 @@ class TestHistograms:
             "singular values",
             "Marchenko-Pastur",
             "edge of the null",
+            "outliers",
             "largest value",
         ]
 
@@ -241,23 +264,23 @@ class TestHistograms:
     def test_a_layer_without_null(self):
         missing = {"variance": 0.0, "null_edge": np.nan, "edge": np.nan, "p_value": np.nan, "s_max": 0.0}
         layer = layer_of(**missing)
-        ax = drawn(figures.spectrum_histograms, SPECTRUM.frame([layer]), values_of(layer, [0.0] * 5)).axes[0]
-        assert len(ax.lines) == 1
-        assert ax.get_title() == "0.token.fc1\nno null"
+        ax = drawn(figures.spectrum_histograms, SPECTRUM.frame([layer]), values_of(layer, [0.0] * 5), {}).axes[0]
+        assert len(ax.lines) == 2
+        assert ax.get_title() == "0.token.fc1\nno p-value"
         assert sum(bar.get_height() * bar.get_width() for bar in ax.patches) == pytest.approx(1)
 
     def test_the_legend_is_complete_where_the_first_layer_has_no_null(self):
         missing = {"variance": 0.0, "null_edge": np.nan, "edge": np.nan, "p_value": np.nan, "s_max": 0.0}
         layers = [layer_of("first", **missing), layer_of("second")]
         values = pd.concat([values_of(layers[0], [0.0]), values_of(layers[1], [1.0, 2.9])])
-        fig = drawn(figures.spectrum_histograms, SPECTRUM.frame(layers), values)
-        assert len(fig.legends[0].get_texts()) == 4
+        fig = drawn(figures.spectrum_histograms, SPECTRUM.frame(layers), values, laws_of(layers[1]))
+        assert len(fig.legends[0].get_texts()) == 5
 
     def test_each_panel_has_its_own_layer(self):
         layers = [layer_of(f"blocks.{index}.mlp.fc1", s_max=2 + index) for index in range(6)]
         tables = [values_of(layer, np.full(10, index / 2)) for index, layer in enumerate(layers)]
         other = values_of(layers[0] | {"network": "other"}, np.full(10, 0.7))
-        fig = drawn(figures.spectrum_histograms, SPECTRUM.frame(layers), pd.concat([*tables, other]))
+        fig = drawn(figures.spectrum_histograms, SPECTRUM.frame(layers), pd.concat([*tables, other]), laws_of(*layers))
         assert len(fig.axes) == 8
         assert [ax.axison for ax in fig.axes] == [True] * 6 + [False] * 2
         for index, ax in enumerate(fig.axes[:6]):
@@ -349,7 +372,7 @@ class TestWidth:
 
 @pytest.mark.parametrize(
     ("p", "text"),
-    [(np.nan, "no null"), (0.0, "p < 1e-12"), (3e-13, "p < 1e-12"), (0.0123, "p = 0.012"), (1.0, "p = 1")],
+    [(np.nan, "no p-value"), (0.0, "p < 1e-12"), (3e-13, "p < 1e-12"), (0.0123, "p = 0.012"), (1.0, "p = 1")],
 )
 def test_p_values_in_few_characters(p, text):
     assert figures.p_text(p) == text

@@ -37,6 +37,7 @@ TABLES = {
     "cka",
     "cka_diagonal",
     "spectrum",
+    "spectrum_outliers",
     "singular_values",
     "width_points",
     "width_line",
@@ -346,6 +347,7 @@ class TestCommands:
         assert files_of(tmp_path / "out") == {
             "manifest.json",
             "tables/spectrum.csv",
+            "tables/spectrum_outliers.csv",
             "tables/singular_values.csv",
             "figures/spectrum_edges.png",
             "figures/spectrum_mixer.png",
@@ -427,7 +429,7 @@ class TestDrawings:
         )
 
     def test_ranking_tells_apart_what_the_intervals_do(self):
-        rows = self.diagonal(("seed", 0.8, 0.9), ("rp", 0.5, 0.6), ("dense", 0.4, 0.55), ("floor", 0.1, 0.2))
+        rows = self.diagonal(("seed", 0.8, 0.9), ("rp", 0.5, 0.6), ("dense", 0.4, 0.53), ("floor", 0.1, 0.2))
         assert ranking("mixer", rows) == (
             "In order of similarity to mixer: seed > rp ≈ dense > floor (≈ where the intervals of neighbours overlap)."
         )
@@ -444,7 +446,7 @@ class TestDrawings:
             {"network": ["net"] * rows, "layer": [f"l{i}" for i in range(rows)], "variance_source": "measured"}
         )
         assert sum(1 for name, _ in module.named_parameters() if "mlp" in name and name.endswith("weight")) == rows
-        drawings = writer.spectrum_drawings(mx.spectra.SpectrumResult(summary, pd.DataFrame()))
+        drawings = writer.spectrum_drawings(mx.spectra.SpectrumResult(summary, pd.DataFrame(), pd.DataFrame(), {}))
         assert [drawing[0] for drawing in drawings] == ["spectrum_edges", "spectrum_net_1", "spectrum_net_2"]
         assert [len(drawing[3][0]) for drawing in drawings[1:]] == [12, 4]
 

@@ -353,6 +353,20 @@ class TestRefused:
             mx.train(config_of("sw-mlp"), data, tmp_path / "a", settings, save_every=save_every)
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_run_that_diverges_late_leaves_nothing_either(self, data, tmp_path, monkeypatch):
+        calls = []
+        cross_entropy = trainer.F.cross_entropy
+
+        def broken_in_the_third_epoch(logits, labels):
+            calls.append((tmp_path / "a.partial").exists())
+            return cross_entropy(logits, labels) * (math.nan if len(calls) > 2 * STEPS else 1)
+
+        monkeypatch.setattr(trainer.F, "cross_entropy", broken_in_the_third_epoch)
+        with pytest.raises(CheckFailedError, match=r"the loss is no longer finite in epoch 2; use a smaller --lr"):
+            mx.train(config_of(), data, tmp_path / "a", dataclasses.replace(QUICK, epochs=5), save_every=0)
+        assert calls == [False] * STEPS + [True] * 2 * STEPS
+        assert list(tmp_path.iterdir()) == []
+
     def test_weights_that_overflow_in_the_last_step(self, data, tmp_path):
         settings = TrainingConfig(epochs=1, optimizer="sgd", lr=1e38, weight_decay=1e3, batch_size=80)
         with pytest.raises(CheckFailedError, match=r"a weight is no longer finite in epoch 0; use a smaller --lr"):

@@ -1,0 +1,52 @@
+"""W - W0: what training added to an initial weight, with the structure of both."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mixanalysis.operators import Dense, Lift, Masked, Operator, Permuted
+
+
+def difference(trained: Operator, initial: Operator) -> Operator:
+    """The operator of one structure whose weights are those of `trained` minus those of `initial`.
+
+    Raises:
+        ValueError: the two differ in kind, shape, mask or permutation.
+    """
+    _check(trained, initial)
+    weights: list[Tensor] = []
+
+    def collect(weight: Tensor) -> Tensor:
+        weights.append(weight)
+        return weight
+
+    initial.map_weights(collect)
+    rest = iter(weights)
+    return trained.map_weights(lambda weight: weight - next(rest).to(weight.dtype))
+
+
+def _check(first: Operator, second: Operator) -> None:
+    if type(first) is not type(second) or first.shape != second.shape:
+        kinds = [f"{type(each).__name__} of {each.shape[0]} x {each.shape[1]}" for each in (first, second)]
+        msg = f"a {kinds[0]} and a {kinds[1]} have no difference; give the checkpoint that the training began from"
+        raise ValueError(msg)
+    match first, second:
+        case Dense(), Dense():
+            return
+        case Masked(), Masked():
+            same = torch.equal(first.rows, second.rows) and torch.equal(first.columns, second.columns)
+            if not same:
+                msg = "the masks differ; give the checkpoint that the training began from"
+                raise ValueError(msg)
+        case Lift(), Lift():
+            _check(first.factor, second.factor)
+        case Permuted(), Permuted():
+            pairs = ((first.rows, second.rows), (first.columns, second.columns))
+            if not all((a is None and b is None) or (a is not None and b is not None and a.equal(b)) for a, b in pairs):
+                msg = "the permutations differ; give the checkpoint that the training began from"
+                raise ValueError(msg)
+            _check(first.inner, second.inner)
+        case _:
+            msg = f"no rule for the difference of two operators of kind {type(first).__name__}"
+            raise ValueError(msg)
