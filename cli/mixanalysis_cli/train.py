@@ -101,6 +101,15 @@ def command(
     batch_size: options.BatchSize = 64,
     limit: options.Limit = None,
     seed: options.Seed = 0,
+    keep_every: Annotated[
+        int | None,
+        typer.Option(
+            "--keep-every",
+            min=1,
+            help="Also keep checkpoints of the start and of each so many epochs, named -epochN.",
+            show_default="none",
+        ),
+    ] = None,
     resume: options.Resume = True,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -140,7 +149,7 @@ def command(
         typer.echo(f"{out}: {network.family}, m = {network.width}, {settings}, {len(sets[0])} training images")
         return
     with terminal.progress(quiet=quiet) as stage:
-        train(network, sets, out, settings, resume=resume, force=force, progress=stage(family))
+        train(network, sets, out, settings, resume=resume, force=force, keep_every=keep_every, progress=stage(family))
     found = describe(load(out))
     if json:
         terminal.show_json(found)

@@ -64,7 +64,7 @@ class Dataset:
         if not self.resizable or (own[0] != shape[0] and own[0] != 1):
             raise DataError(
                 f"{self.name}: its images have shape {_shape(own)}, the network takes {_shape(shape)}; "
-                "give data of that shape (--data FILE.npz), or noise (--data noise)"
+                "give data of that shape (--data FILE.npz)"
             )
         images = self.images
         if own[1:] != shape[1:]:

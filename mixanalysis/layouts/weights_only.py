@@ -80,8 +80,13 @@ class _Part:
 def _matrices(checkpoint: Checkpoint, name: str) -> Iterator[_Part | str]:
     """The matrices that a tensor holds, or the reason why it holds none."""
     shape = checkpoint.shape(name)
-    if not checkpoint.dtype(name).is_floating_point:
-        yield f"{str(checkpoint.dtype(name)).removeprefix('torch.')}, not a weight"
+    try:
+        dtype = checkpoint.dtype(name)
+    except CheckpointError:
+        yield "a dtype that isn't read"
+        return
+    if not dtype.is_floating_point:
+        yield f"{str(dtype).removeprefix('torch.')}, not a weight"
     elif _NOT_WEIGHTS.search(name):
         yield "a position, class token or statistic by its name"
     elif len(shape) < 2:

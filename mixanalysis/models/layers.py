@@ -44,7 +44,7 @@ def shared_layer(
         role="skip" if skip else axis,
         stage=_stage(name),
         shape=(out * copies, into * copies),
-        connections=out * into * copies,
+        connections=weights.connections(f"{name}.weight") * copies,
         declared_variance=1.0 / into,
         build=partial(_shared_operator, weights, name, axis, copies, permuted),
         build_bias=partial(_shared_bias, weights, name, axis, copies, permuted),
@@ -80,7 +80,10 @@ def base_block_layers(
 
 
 def _shared_operator(weights: Weights, name: str, axis: Axis, copies: int, permuted: bool) -> Operator:
-    factor = Dense(weights.tensor(f"{name}.weight"))
+    support = weights.support(f"{name}.weight")
+    shape = weights.shape(f"{name}.weight")
+    # a pruned Mixer's factor is masked
+    factor = Dense(weights.tensor(f"{name}.weight")) if support is None else Masked(*support, (shape[0], shape[1]))
     if not permuted:
         return Lift(factor, copies, "left" if axis == "token" else "right")
     out, into = factor.shape

@@ -202,8 +202,9 @@ class Network:
 
     @property
     def trained(self) -> bool | None:
-        """Whether the training record tells of at least one epoch; None without a record."""
-        epochs = self.provenance.training.get("epochs")
+        """Whether the training record tells of at least one epoch that was done; None without a record."""
+        record = self.provenance.training
+        epochs = record.get("epochs_done", record.get("epochs"))
         return None if epochs is None else epochs > 0
 
     @property

@@ -106,6 +106,7 @@ def opened(
     """
     previous = previous_outputs(out, force=force, ours=ours)
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    made = [parent for parent in out.parents if not parent.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
     try:
@@ -131,6 +132,9 @@ def opened(
         _move(temporary, out, folder.outputs, previous)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        for parent in made:  # they hold the outputs, unless there are none
+            with contextlib.suppress(OSError):
+                parent.rmdir()
 
 
 def inputs(networks: Iterable[Network]) -> list[dict[str, str]]:

@@ -38,7 +38,8 @@ class Subject:
         roles: for each layer's label, what it mixes; "" where unknown.
         input_shape: (channels, height, width) of its images, or None to take the data as they are.
         features: which tensors these are, for the table.
-        config: the network's configuration, where it is known; equal ones differ in their seed alone.
+        config: the network's configuration, where it is known.
+        seed: of its training, where that is recorded.
         trained: whether it was trained at all, None where that isn't recorded.
     """
 
@@ -49,6 +50,7 @@ class Subject:
     input_shape: tuple[int, int, int] | None = None
     features: str = "module outputs, flattened"
     config: object = None
+    seed: int | None = None
     trained: bool | None = None
 
     @classmethod
@@ -80,6 +82,7 @@ class Subject:
             network.config.input_shape,
             f"block outputs {position.replace('-', ' ')}, flattened",
             network.config,
+            network.provenance.training.get("seed"),
             network.trained,
         )
 
@@ -313,4 +316,5 @@ def _relation(a: Subject, b: Subject) -> str:
         return "itself"
     if False in (a.trained, b.trained):
         return "untrained"
-    return "other seed" if a.config is not None and a.config == b.config else ""
+    same = a.config is not None and a.config == b.config
+    return "other seed" if same and None not in (a.seed, b.seed) and a.seed != b.seed else ""

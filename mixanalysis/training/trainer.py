@@ -38,6 +38,7 @@ def train(
     resume: bool = True,
     force: bool = False,
     save_every: float = SAVE_EVERY,
+    keep_every: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Train a network and write its checkpoint.
@@ -53,6 +54,8 @@ def train(
         resume: go on from a `.partial` state of the same run, and keep a finished checkpoint of it.
         force: replace a checkpoint of another run.
         save_every: seconds between two saves of the state.
+        keep_every: also keep a checkpoint of the initialisation and of each so many epochs, beside `out` and named
+            after it with `-epochN`, for analyses over training.
         progress: called after each step with the steps done and in all.
 
     Returns:
@@ -72,20 +75,32 @@ def train(
             return out
         if found != key and not force:
             raise UsageError(f"{out}: already holds another training run; choose another path, or use --force")
+    if keep_every is not None and keep_every < 1:
+        raise UsageError(f"--keep-every must be at least 1, got {keep_every}")
     partial = out.with_name(out.name + ".partial")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         module = FAMILIES[config.family].module(config)
-    loss = _run(module, training, settings, partial, key if resume else None, save_every, progress)
-    record = dataclasses.asdict(settings) | {
-        "key": key,
-        "data": training.name,
-        "data_fingerprint": training.fingerprint,
-        "images": len(training),
-        "last_loss": loss,
-        "test_accuracy": _accuracy(module, test),
-    }
-    save_checkpoint(out, config, module.state_dict(), record)
+
+    def save(path: Path, epochs_done: int, loss: float | None) -> None:
+        record = dataclasses.asdict(settings) | {
+            "key": key,
+            "data": training.name,
+            "data_fingerprint": training.fingerprint,
+            "images": len(training),
+            "epochs_done": epochs_done,
+            "last_loss": loss,
+            "test_accuracy": _accuracy(module, test),
+        }
+        save_checkpoint(path, config, module.state_dict(), record)
+
+    def snapshot(epochs_done: int, loss: float | None) -> None:
+        if keep_every is not None and epochs_done % keep_every == 0 and epochs_done < settings.epochs:
+            save(out.with_name(f"{out.stem}-epoch{epochs_done}{out.suffix}"), epochs_done, loss)
+
+    state = _State(partial, key if resume else None, save_every, snapshot)
+    loss = _run(module, training, settings, state, progress)
+    save(out, settings.epochs, loss)
     partial.unlink(missing_ok=True)
     return out
 
@@ -96,19 +111,25 @@ def run_key(config: Config, settings: TrainingConfig, training: Dataset) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """What a run leaves on the way: the state to resume from (none without a key), and snapshots."""
+
+    partial: Path
+    key: str | None
+    save_every: float
+    snapshot: Callable[[int, float | None], None]
+
+
 def _run(
-    module: nn.Module,
-    data: Dataset,
-    settings: TrainingConfig,
-    partial: Path,
-    key: str | None,
-    save_every: float,
-    progress: Progress | None,
+    module: nn.Module, data: Dataset, settings: TrainingConfig, state: _State, progress: Progress | None
 ) -> float | None:
     optimizer = _optimizer(module, settings)
     per_epoch = -(-len(data) // settings.batch_size)
     total = per_epoch * settings.epochs
-    start, loss = _resumed(partial, key, module, optimizer)
+    start, loss = _resumed(state.partial, state.key, module, optimizer)
+    if start == 0:
+        state.snapshot(0, None)
     saved = time.monotonic()
     for epoch in range(start, settings.epochs):
         module.train()
@@ -126,11 +147,13 @@ def _run(
         loss = float(sum_of_losses) / per_epoch
         finite = all(bool(parameter.isfinite().all()) for parameter in module.parameters())
         if not (finite and math.isfinite(loss)):
-            partial.unlink(missing_ok=True)
+            state.partial.unlink(missing_ok=True)
             what = "a weight" if math.isfinite(loss) else "the loss"
             raise CheckFailedError(f"{what} is no longer finite in epoch {epoch}; use a smaller --lr")
-        if key is not None and time.monotonic() - saved >= save_every and epoch + 1 < settings.epochs:
-            _save_partial(partial, key, epoch + 1, loss, module, optimizer)
+        state.snapshot(epoch + 1, loss)
+        due = time.monotonic() - saved >= state.save_every and epoch + 1 < settings.epochs
+        if state.key is not None and due:
+            _save_partial(state.partial, state.key, epoch + 1, loss, module, optimizer)
             saved = time.monotonic()
     return loss
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from cases import NETWORKS, checkpoint_of
 from mixanalysis.layouts import load
@@ -149,6 +150,64 @@ class TestSpectrum:
         ]
         assert "figures/spectrum_mixer.svg" in run.files("out")
         assert not any(name.endswith(".png") for name in run.files("out"))
+
+    def test_products_shuffles_and_threads(self, run, networks):
+        options = ("--product", "--shuffles", 2, "--jobs", 2, "-o", "out", "--json")
+        answer = run("spectrum", networks["rp-mixer"], *options)
+        assert (answer.code, answer.stderr) == (0, "")
+        rows = strict(answer.stdout)["spectrum"]
+        assert [(row["layer"], row["null"], row["shuffles"]) for row in rows] == [
+            ("product.0", "free product", 2),
+            ("product.1", "free product", 2),
+        ]
+
+    def test_over_training_and_from_the_start(self, run):
+        assert run("train", "mixer", "--depth", 1, "--epochs", 2, "--keep-every", 1, "--limit", 64, "-q").code == 0
+        names = ("mixer-epoch0", "mixer-epoch1", "mixer")
+        files = [f"checkpoints/{name}.safetensors" for name in names]
+        answer = run("spectrum", *files, "--over-training", "-o", "out")
+        assert (answer.code, answer.stderr) == (0, "")
+        assert "figures/spectrum_training.png" in run.files("out")
+        answer = run("spectrum", files[0], files[2], "--init", files[0], "-o", "out", "--json")
+        rows = strict(answer.stdout)["spectrum"]
+        assert {row["s_max"] == 0 for row in rows if row["network"] == "mixer-epoch0"} == {True}
+        assert {row["s_max"] > 0 for row in rows if row["network"] == "mixer"} == {True}
+        inputs = manifest("out")["inputs"]
+        assert [item["label"] for item in inputs] == ["mixer-epoch0", "mixer", "mixer-epoch0"]
+        answer = run("spectrum", files[0], "--over-training")
+        assert (answer.code, answer.error) == (2, "--over-training needs several checkpoints of one run")
+
+    def test_sweep(self, run):
+        options = ("--omega", "2^10", "--expansion", 2, "--width", 64, "--width", 128, "--seeds", 2)
+        answer = run("spectrum", "--sweep", *options)
+        assert (answer.code, answer.stderr) == (0, "")
+        assert run.files("reports/spectrum") == [
+            "figures/spectrum_sweep.png",
+            "manifest.json",
+            "tables/spectrum_sweep.csv",
+        ]
+        rows = strict(run("spectrum", "--sweep", *options, "--json").stdout)["spectrum_sweep"]
+        assert [(row["width"], row["density"]) for row in rows] == [(64, 2**10 / 2 / 64**2), (128, 2**10 / 2 / 128**2)]
+        assert run("spectrum", "--sweep", *options, "--dry-run", "-o", "dry").code == 0
+        assert not Path("dry").exists()
+
+    def test_checkpoints_or_a_sweep(self, run, networks):
+        for arguments in ((), ("--sweep", networks["mixer"])):
+            answer = run("spectrum", *arguments)
+            assert (answer.code, answer.error) == (2, "give checkpoints, or --sweep without any")
+
+    def test_an_unknown_architecture(self, run):
+        torch.save({"fc.weight": torch.randn(9, 7), "fc.bias": torch.ones(9)}, "own.pt")
+        answer = run("spectrum", "own.pt")
+        assert answer.code == 0
+        assert answer.stderr.splitlines() == [
+            "mixanalysis: own: unknown architecture, its 1 matrices alone; skipped fc.bias (a vector)"
+        ]
+        assert "fc" in answer.stdout
+        said = run("inspect", "own.pt").stdout
+        assert "unknown: its matrices alone can be analysed" in said
+        assert "fc.bias (a vector)" in said
+        assert strict(run("inspect", "own.pt", "--json").stdout)[0]["omega"] is None
 
     def test_files_of_one_name_are_told_apart(self, run, networks):
         for folder in ("first", "second"):

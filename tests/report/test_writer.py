@@ -152,7 +152,7 @@ class TestTables:
     @pytest.mark.parametrize("name", sorted(TABLES))
     def test_columns_are_those_of_the_schema(self, name, report):
         rows = table_of(report, name)
-        assert rows
+        assert rows or name == "spectrum_outliers"
         assert all(list(row) == [column.name for column in SCHEMAS[name].columns] for row in rows)
 
     def test_numbers_are_those_of_the_analyses(self, report, networks):

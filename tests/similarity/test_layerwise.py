@@ -363,7 +363,13 @@ class TestRelation:
         return diagonal.loc[0, "relation"]
 
     def test_other_seed(self, tmp_path):
-        assert self.relation(tmp_path, [{"epochs": 3}, {"epochs": 3}]) == "other seed"
+        seeds = [{"epochs": 3, "seed": 0}, {"epochs": 3, "seed": 1}]
+        assert self.relation(tmp_path, seeds) == "other seed"
+
+    @pytest.mark.parametrize("seeds", [(1, 1), (None, 1), (None, None)])
+    def test_the_same_seed_or_an_unknown_one(self, tmp_path, seeds):
+        records = [{"epochs": 3} | ({} if seed is None else {"seed": seed}) for seed in seeds]
+        assert self.relation(tmp_path, records) == ""
 
     @pytest.mark.parametrize("epochs", [(0, 3), (3, 0)])
     def test_untrained(self, tmp_path, epochs):

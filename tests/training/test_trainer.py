@@ -417,3 +417,41 @@ BAD_SETTINGS = {
 def test_settings_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**change)
+
+
+class TestSnapshots:
+    def test_they_are_the_run_on_the_way(self, data, tmp_path):
+        settings = dataclasses.replace(QUICK, epochs=4)
+        out = mx.train(config_of(), data, tmp_path / "net.safetensors", settings, keep_every=2)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "net-epoch0.safetensors",
+            "net-epoch2.safetensors",
+            "net.safetensors",
+        ]
+        start, middle, end = (mx.load(tmp_path / f"net{part}.safetensors") for part in ("-epoch0", "-epoch2", ""))
+        assert (start.trained, middle.trained, end.trained) == (False, True, True)
+        assert [net.provenance.training["epochs_done"] for net in (start, middle, end)] == [0, 2, 4]
+        torch.manual_seed(settings.seed)
+        fresh = FAMILIES["mixer"].module(config_of()).state_dict()
+        assert all(torch.equal(fresh[name], value) for name, value in start.module().state_dict().items())
+        alone = mx.train(config_of(), data, tmp_path / "alone.safetensors", settings)
+        assert alone.read_bytes() == out.read_bytes()
+
+    def test_a_resumed_run_keeps_them_too(self, data, tmp_path):
+        settings = dataclasses.replace(QUICK, epochs=4)
+        with pytest.raises(StopError):
+            mx.train(
+                config_of(), data, tmp_path / "net.st", settings, keep_every=1, save_every=0, progress=stop_after(7)
+            )
+        mx.train(config_of(), data, tmp_path / "net.st", settings, keep_every=1, save_every=0)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "net-epoch0.st",
+            "net-epoch1.st",
+            "net-epoch2.st",
+            "net-epoch3.st",
+            "net.st",
+        ]
+
+    def test_at_least_each_epoch(self, data, tmp_path):
+        with pytest.raises(UsageError, match="--keep-every must be at least 1, got 0"):
+            mx.train(config_of(), data, tmp_path / "net.safetensors", QUICK, keep_every=0)
