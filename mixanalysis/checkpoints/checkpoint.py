@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,10 @@ class Checkpoint:
     def names(self) -> tuple[str, ...]:
         """Names of the weights, in the order of the file."""
         return tuple(self._stored)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # another process opens the file anew
+        return open_checkpoint, (self.path,)
 
     def __contains__(self, name: object) -> bool:
         return name in self._stored

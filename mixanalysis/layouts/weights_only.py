@@ -126,8 +126,12 @@ def _layer(checkpoint: Checkpoint, name: str, index: int, part: _Part | str) -> 
         connections=checkpoint.connections(name) if whole else cells,
         declared_variance=None,
         build=partial(_operator, checkpoint, name, part),
-        build_bias=lambda: None,
+        build_bias=_no_bias,
     )
+
+
+def _no_bias() -> None:
+    """A matrix on its own has no bias."""
 
 
 def _operator(checkpoint: Checkpoint, name: str, part: _Part) -> Operator:

@@ -130,8 +130,9 @@ def spectrum(
         layers: keeps a layer by its name.
         products: analyse the product of the layers of each base block (of each block of an MLP) instead.
         initial: subtract this network's weights first (W - W0).
-        jobs: layers analysed at once, in threads; more than one needs joblib, whose backends can be set around the
-            call.
+        jobs: layers analysed at once; more than one needs joblib. Threads are preferred, and any of joblib's backends
+            can be set around the call. One after the other, a layer that needs Lanczos iterations starts them from the
+            vectors of the layer of that name before it, such as that of an earlier checkpoint of a run.
         progress: called after each layer with the layers done and in all.
 
     Raises:
@@ -164,12 +165,16 @@ def spectrum(
     )
 
 
+Warm = dict[tuple[str, tuple[int, int]], NDArray[np.float64]]
+"""Right singular vectors by layer and shape."""
+
 Analysis = tuple[dict[str, Any], pd.DataFrame, list[dict[str, Any]], Null | None]
 
 
 def _run(targets: Sequence[Target], options: SpectrumOptions, jobs: int) -> Iterator[Analysis]:
     if jobs == 1:
-        yield from (analyse(target, options) for target in targets)
+        warm: Warm = {}
+        yield from (analyse(target, options, warm) for target in targets)
         return
     try:
         from joblib import Parallel, delayed
@@ -199,14 +204,20 @@ def _products(network: Network) -> Iterator[Target]:
             yield Target(network.label, f"product.{index}", members[0].block, "product", members)
 
 
-def analyse(target: Target, options: SpectrumOptions) -> Analysis:
-    """One layer's row of the summary, its singular values, its outliers, and its null."""
+def analyse(target: Target, options: SpectrumOptions, warm: Warm | None = None) -> Analysis:
+    """One layer's row of the summary, its singular values, its outliers, and its null.
+
+    Args:
+        target: what to analyse.
+        options: how.
+        warm: right singular vectors of earlier layers, for Lanczos iterations to start from; this one's are added.
+    """
     operators = target.operators()
     operator = product(*reversed(operators))
     factor = nulls.independent_factor(operator)
     # what is repeated in copies is computed once
     spectrum_ = operator.spectrum() if operator.exact else None
-    values, residual = _values(operator, options.seed)
+    values, residual = _values(target, operator, options.seed, warm)
     null = _null(target, operators, operator, factor, values, options)
     a, b = factor.shape
     copies = operator.shape[0] // a
@@ -236,12 +247,15 @@ def analyse(target: Target, options: SpectrumOptions) -> Analysis:
     return row, frame[[column.name for column in SINGULAR_VALUES.columns]], described, null
 
 
-def _values(operator: Operator, seed: int) -> tuple[NDArray[np.float64], float]:
+def _values(target: Target, operator: Operator, seed: int, warm: Warm | None) -> tuple[NDArray[np.float64], float]:
     """Distinct-by-structure singular values of the independent part, descending, and the worst residual."""
     if operator.exact:
         spectrum_ = nulls.independent_factor(operator).spectrum()
         return np.repeat(spectrum_.values, spectrum_.multiplicity), 0.0
-    top = operator.top(TOP, seed=seed)
+    start = None if warm is None else warm.get((target.layer, operator.shape))
+    top = operator.top(TOP, seed=seed, start=start, vectors=warm is not None)
+    if warm is not None and top.right is not None:
+        warm[target.layer, operator.shape] = top.right
     return top.values, float(top.residuals.max())
 
 

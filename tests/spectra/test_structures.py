@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from mixanalysis.checkpoints import save_checkpoint
 from mixanalysis.errors import NothingToAnalyseError, UsageError
 from mixanalysis.layouts import load
 from mixanalysis.models import FAMILIES, Patches, SMixerConfig, SWMLPConfig
-from mixanalysis.operators import Dense, Lift, Masked, Permuted
+from mixanalysis.operators import Dense, Lift, Masked, Permuted, Product
 from mixanalysis.results import SPECTRUM_OUTLIERS, SPECTRUM_SWEEP
 from mixanalysis.spectra import nulls, outliers
 from mixanalysis.spectra.difference import difference
@@ -253,11 +254,33 @@ class TestDiscoveryRate:
             mx.spectrum(level=1.0)
 
 
-def test_threads_give_the_same_table(tmp_path):
-    network = network_of(NETWORKS["sw-mlp"], tmp_path / "net.safetensors")
-    alone, together = mx.spectrum(network), mx.spectrum(network, jobs=2)
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("name", ["sw-mlp", "rp-mixer"])
+def test_jobs_give_the_same_table(name, backend, tmp_path):
+    network = network_of(NETWORKS[name], tmp_path / "net.safetensors")
+    alone = mx.spectrum(network)
+    with joblib.parallel_config(backend=backend):
+        together = mx.spectrum(network, jobs=2)
     assert alone.summary.equals(together.summary)
     assert alone.values.equals(together.values)
+
+
+def test_a_layer_of_an_earlier_checkpoint_starts_the_search(monkeypatch, tmp_path):
+    patches = Patches(60, 40, 1, 4)
+    config = SMixerConfig(patches, 0, 150, 150, 1, "random")
+    networks = [fresh(config, tmp_path / f"{name}.safetensors") for name in ("first", "second")]
+    starts = []
+    search = Product.top
+
+    def spied(self, k, **options):
+        starts.append(options.get("start"))
+        return search(self, k, **options)
+
+    monkeypatch.setattr(Product, "top", spied)
+    summary = mx.spectrum(*networks, products=True).summary
+    assert starts[0] is None
+    assert starts[1].shape == (150 * 150, 8)
+    assert summary["s_max"].iloc[1] == pytest.approx(summary["s_max"].iloc[0], rel=1e-6)
 
 
 class TestSweep:
