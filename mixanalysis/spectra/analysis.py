@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mixanalysis.errors import NothingToAnalyseError, UsageError
 from mixanalysis.models import MixingLayer, Network
-from mixanalysis.operators import Masked, Operator, product
+from mixanalysis.operators import Masked, Operator, Top, product
 from mixanalysis.results import SINGULAR_VALUES, SPECTRUM, SPECTRUM_OUTLIERS, records
 from mixanalysis.spectra import marchenko_pastur, nulls, outliers
 from mixanalysis.spectra.difference import difference
@@ -215,48 +215,51 @@ def analyse(target: Target, options: SpectrumOptions, warm: Warm | None = None) 
     operators = target.operators()
     operator = product(*reversed(operators))
     factor = nulls.independent_factor(operator)
-    # what is repeated in copies is computed once
-    spectrum_ = operator.spectrum() if operator.exact else None
-    values, residual = _values(target, operator, options.seed, warm)
-    null = _null(target, operators, operator, factor, values, options)
     a, b = factor.shape
     copies = operator.shape[0] // a
+    # what is repeated in copies is computed once
+    own, top = (factor.spectrum(), None) if factor.exact else (None, _top(target, factor, options.seed, warm))
+    values = np.repeat(own.values, own.multiplicity) if own is not None else _given(top).values
+    null = _null(target, operators, operator, factor, values, options)
     s_max = float(values[0]) if len(values) else 0.0
     row = _identity(target, operator) | {
         "factor_rows": a,
         "factor_columns": b,
         "copies": copies,
-        "zeros": spectrum_.zeros if spectrum_ is not None else math.nan,
+        "zeros": math.nan if own is None else own.zeros * copies,
         "s_max": s_max,
         "c_gamma": marchenko_pastur.c_gamma(a / b),
-        "method": "exact" if spectrum_ is not None else "Lanczos",
-        "residual": residual,
+        "method": "Lanczos" if own is None else own.method,
+        "residual": 0.0 if top is None else float(top.residuals.max()),
     }
     row |= _against(null, factor, s_max, values, copies)
     row |= _shuffled(factor, s_max, options)
     described: list[dict[str, Any]] = []
     if null is not None and math.isfinite(null.variance):
         name = {"network": target.network, "layer": target.layer, "copies": copies}
-        described = [name | vars(each) for each in outliers.describe(factor, int(row["outliers"]), null.variance)]
-    if spectrum_ is not None:
-        frame = pd.DataFrame({"singular_value": spectrum_.values, "multiplicity": spectrum_.multiplicity})
-    else:
-        frame = pd.DataFrame({"singular_value": values, "multiplicity": 1})
+        found = outliers.describe(factor, int(row["outliers"]), null.variance, top)
+        described = [name | vars(each) for each in found]
+    distinct, multiplicity = (values, 1) if own is None else (own.values, own.multiplicity)
+    frame = pd.DataFrame({"singular_value": distinct, "multiplicity": multiplicity * copies})
     frame.insert(0, "network", target.network)
     frame.insert(1, "layer", target.layer)
     return row, frame[[column.name for column in SINGULAR_VALUES.columns]], described, null
 
 
-def _values(target: Target, operator: Operator, seed: int, warm: Warm | None) -> tuple[NDArray[np.float64], float]:
-    """Distinct-by-structure singular values of the independent part, descending, and the worst residual."""
-    if operator.exact:
-        spectrum_ = nulls.independent_factor(operator).spectrum()
-        return np.repeat(spectrum_.values, spectrum_.multiplicity), 0.0
-    start = None if warm is None else warm.get((target.layer, operator.shape))
-    top = operator.top(TOP, seed=seed, start=start, vectors=warm is not None)
+def _top(target: Target, factor: Operator, seed: int, warm: Warm | None) -> Top:
+    """The largest singular values by Lanczos, from the vectors of an earlier layer of that name."""
+    start = None if warm is None else warm.get((target.layer, factor.shape))
+    top = factor.top(TOP, seed=seed, start=start, vectors=True)
     if warm is not None and top.right is not None:
-        warm[target.layer, operator.shape] = top.right
-    return top.values, float(top.residuals.max())
+        warm[target.layer, factor.shape] = top.right
+    return top
+
+
+def _given(top: Top | None) -> Top:
+    if top is None:
+        msg = "neither a spectrum nor its largest values"
+        raise TypeError(msg)
+    return top
 
 
 def _null(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from mixanalysis.operators import Kronecker, Lift, Masked, Operator, Permuted
+from mixanalysis.operators import Dense, Kronecker, Lift, Masked, Operator, Permuted
 from mixanalysis.spectra import marchenko_pastur, tracy_widom
 from mixanalysis.spectra.fit import Fit, fit_values
 from mixanalysis.spectra.free_products import Factor, free_edge, free_law
@@ -146,6 +146,9 @@ def _fitted(values: NDArray[np.float64], rows: int, columns: int, level: float) 
 
 
 def _alive(factor: Operator) -> tuple[int, int]:
+    """Rows and columns that aren't empty."""
+    if isinstance(factor, Dense):
+        return int(factor.weight.any(dim=1).sum()), int(factor.weight.any(dim=0).sum())
     return int((factor.row_norms() > 0).sum()), int((factor.column_norms() > 0).sum())
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mixanalysis.operators import Masked, Operator
+from mixanalysis.operators import Masked, Operator, Top
 from mixanalysis.spectra.fit import spike
 
 Kind = Literal["bulk", "hub"]
@@ -46,23 +46,25 @@ class Outlier:
     degree: int
 
 
-def describe(factor: Operator, count: int, variance: float) -> list[Outlier]:
+def describe(factor: Operator, count: int, variance: float, known: Top | None = None) -> list[Outlier]:
     """The `count` largest singular values of a matrix one by one, at most `MOST` of them.
 
     Args:
         factor: the matrix, shape (a, b).
         count: how many are outliers.
         variance: entry variance of the noise.
+        known: its largest singular values with vectors, where they have been computed already.
     """
     if count < 1:
         return []
     a, b = factor.shape
-    top = factor.top(min(count, MOST), vectors=True)
+    count = min(count, MOST)
+    top = known if known is not None and len(known.values) >= count else factor.top(count, vectors=True)
     if top.left is None or top.right is None:
         msg = "top(vectors=True) gave no vectors"
         raise TypeError(msg)
     outliers = []
-    for index, value in enumerate(top.values):
+    for index, value in enumerate(top.values[:count]):
         left, right = top.left[:, index] ** 2, top.right[:, index] ** 2
         kind, line, degree = _hub(factor, left, right)
         outliers.append(

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from mixanalysis.spectra.marchenko_pastur import FloatArray, c_gamma
+from mixanalysis.spectra.neighbourhoods import neighbourhood_edge
 
 IntArray = NDArray[np.integer]
 
 _MAX_STEPS = 100
+_FEW = 16
 _TOLERANCE = 1e-14
 
 
@@ -47,6 +50,8 @@ class GraphEdge:
         column: The heaviest column.
         mean_row_degree: Non-zeros over rows, empty ones included.
         mean_column_degree: Non-zeros over columns, empty ones included.
+        neighbourhood: Largest singular value of the neighbourhoods of heavy lines, where the mask is so sparse that it
+            can lie beyond the hubs; None elsewhere.
     """
 
     bulk_edge: float
@@ -54,12 +59,16 @@ class GraphEdge:
     column: Hub
     mean_row_degree: float
     mean_column_degree: float
+    neighbourhood: float | None = None
 
     @property
     def predicted(self) -> float:
-        """Predicted largest singular value: the larger of the bulk edge and the hubs."""
-        hubs = [hub.singular_value for hub in (self.row, self.column) if hub.singular_value is not None]
-        return max([self.bulk_edge, *hubs])
+        """Predicted largest singular value: the larger of the bulk edge and of hubs or, where known, neighbourhoods."""
+        if self.neighbourhood is not None:
+            # a hub's value takes its neighbours for average ones, up to a few per cent off where they are few
+            return max(self.bulk_edge, self.neighbourhood)
+        hubs = (self.row.singular_value, self.column.singular_value)
+        return max([self.bulk_edge, *(value for value in hubs if value is not None)])
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,19 @@ def graph_edge(rows: IntArray, columns: IntArray, squares: FloatArray, shape: tu
         column=_hub(column_side, row_side, np.bincount(columns, minlength=shape[1]), t_edge, unit),
         mean_row_degree=len(weights) / shape[0],
         mean_column_degree=len(weights) / shape[1],
+        neighbourhood=_neighbourhood(rows, columns, squares),
     )
+
+
+def _neighbourhood(rows: IntArray, columns: IntArray, squares: FloatArray) -> float | None:
+    """Largest singular value of single neighbourhoods; None where rows and columns have many neighbours."""
+    # empty lines change nothing
+    used_rows, row = np.unique(rows, return_inverse=True)
+    used_columns, column = np.unique(columns, return_inverse=True)
+    shape = (len(used_rows), len(used_columns))
+    if len(squares) > _FEW * min(shape):
+        return None
+    return neighbourhood_edge(csr_array((np.sqrt(squares), (row, column)), shape))
 
 
 def _checked(

@@ -80,7 +80,7 @@ class TestFingerprint:
 def test_images_of_another_shape():
     message = (
         r"^made up: its images have shape 3 x 2 x 2, the network takes 1 x 8 x 8; "
-        r"give data of that shape \(--data FILE.npz\), or noise \(--data noise\)$"
+        r"give data of that shape \(--data FILE.npz\)$"
     )
     with pytest.raises(DataError, match=message):
         made_up().at((1, 8, 8))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import LinearOperator, eigsh, svds
 
 from mixanalysis.spectra import marchenko_pastur as mp
 from mixanalysis.spectra import tracy_widom
@@ -254,3 +254,34 @@ class TestGraphEdgeRefuses:
     def test_refuses(self, arguments, message):
         with pytest.raises(ValueError, match=message):
             graph_edge(*arguments)
+
+
+class TestNeighbourhoods:
+    """One non-zero a row: a row and a column that share a large entry decide."""
+
+    def test_tree_of_its_own_is_exact(self):
+        entries = {(0, 0): 3.0, (0, 1): 1.0, (1, 0): 2.0, (2, 2): 0.5}
+        rows, columns = np.array(list(entries)).T
+        values = np.array(list(entries.values()))
+        dense = np.zeros((3, 3))
+        dense[rows, columns] = values
+        found = graph_edge(rows, columns, values**2, (3, 3))
+        assert found.neighbourhood == pytest.approx(np.linalg.norm(dense, 2), rel=1e-9)
+        assert found.predicted >= found.neighbourhood
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_within_one_percent_of_masked_noise(self, seed):
+        generator = np.random.default_rng(seed)
+        m, count = 8192, 16384
+        chosen = generator.choice(2 * m * m, count, replace=False)
+        rows, columns = np.divmod(chosen, m)
+        values = generator.standard_normal(count)
+        matrix = csr_array((values, (rows, columns)), (2 * m, m))
+        s_max = svds(matrix, k=1, return_singular_vectors=False, rng=0)[0]
+        found = graph_edge(rows, columns, values**2, (2 * m, m))
+        assert found.predicted == pytest.approx(s_max, rel=0.01)
+
+    def test_masks_of_many_neighbours_need_none(self):
+        generator = np.random.default_rng(0)
+        rows, columns = np.nonzero(generator.random((200, 100)) < 0.3)
+        assert graph_edge(rows, columns, np.ones(len(rows)), (200, 100)).neighbourhood is None
