@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import typer
@@ -47,7 +46,7 @@ def command(
             typer.echo(f"{network.provenance.path}: {network.family}, {len(network.taps)} blocks")
         typer.echo(f"{out}: tables/cka.csv, tables/cka_diagonal.csv, figures, manifest.json")
         return
-    request = Request(NAME, sys.argv, *options.resolved(context))
+    request = Request(NAME, options.argv(), *options.resolved(context))
     with terminal.progress(quiet=quiet) as stage:
         result = cka_report(
             networks,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import typer
@@ -33,7 +32,7 @@ def command(
             typer.echo(f"{out / 'checkpoints' / run.name}.safetensors: {run.family}, seed {run.seed}, {epochs}")
         typer.echo(f"{out / 'report.pdf'}: report")
         return
-    request = Request(NAME, sys.argv, *options.resolved(context))
+    request = Request(NAME, options.argv(), *options.resolved(context))
     with terminal.progress(quiet=quiet) as stage:
         path = run_demo(out, force=force, request=request, stage=stage)
     typer.echo(str(path))

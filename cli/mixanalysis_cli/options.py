@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -101,6 +102,11 @@ ConfigFile = Annotated[
         show_default=False,
     ),
 ]
+
+
+def argv() -> list[str]:
+    """The command line, without the path at which the program is installed."""
+    return ["mixanalysis", *sys.argv[1:]]
 
 
 def resolved(context: typer.Context) -> tuple[dict[str, Any], dict[str, str]]:

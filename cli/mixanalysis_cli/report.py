@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import typer
@@ -54,7 +53,7 @@ def command(
             limit=limit,
             kind=format.value,
             force=force,
-            request=Request(NAME, sys.argv, *options.resolved(context)),
+            request=Request(NAME, options.argv(), *options.resolved(context)),
             stage=stage,
         )
     if json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -97,7 +96,7 @@ def command(
     from mixanalysis.spectra.sweep import WIDTHS
 
     out = output or Path("reports/spectrum")
-    request = Request(NAME, sys.argv, *options.resolved(context))
+    request = Request(NAME, options.argv(), *options.resolved(context))
     if sweep == bool(checkpoints):
         raise UsageError("give checkpoints, or --sweep without any")
     if sweep:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +46,7 @@ def command(
 
     out = output or Path("reports/width")
     networks = load_all(checkpoints or [], layout)
-    request = Request(NAME, sys.argv, *options.resolved(context))
+    request = Request(NAME, options.argv(), *options.resolved(context))
     gammas = (
         expansion if expansion_token is None else expansion_token,
         expansion if expansion_channel is None else expansion_channel,
