@@ -166,13 +166,10 @@ def graph_edge(rows: IntArray, columns: IntArray, squares: FloatArray, shape: tu
 
 def _neighbourhood(rows: IntArray, columns: IntArray, squares: FloatArray) -> float | None:
     """Largest singular value of single neighbourhoods; None where rows and columns have many neighbours."""
-    # empty lines change nothing
-    used_rows, row = np.unique(rows, return_inverse=True)
-    used_columns, column = np.unique(columns, return_inverse=True)
-    shape = (len(used_rows), len(used_columns))
-    if len(squares) > _FEW * min(shape):
+    used = [np.count_nonzero(np.bincount(index)) for index in (rows, columns)]
+    if len(squares) > _FEW * min(used):
         return None
-    return neighbourhood_edge(csr_array((np.sqrt(squares), (row, column)), shape))
+    return neighbourhood_edge(csr_array((np.sqrt(squares), (rows, columns))))
 
 
 def _checked(
