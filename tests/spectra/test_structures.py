@@ -189,6 +189,15 @@ class TestOutliers:
         assert a / 3 < spike.left_participation <= a
         assert b / 3 < spike.right_participation <= b
 
+    @pytest.mark.parametrize("shape", [(30, 20), (20, 30)])
+    def test_against_a_decomposition(self, shape):
+        weight = normal(*shape) + 3 * torch.outer(normal(shape[0], 1, 1)[:, 0], normal(shape[1], 1, 2)[:, 0])
+        left, values, right = np.linalg.svd(weight.numpy())
+        for index, found in enumerate(outliers.describe(Dense(weight), 3, 1.0)):
+            assert found.singular_value == pytest.approx(values[index], rel=1e-12)
+            assert found.left_participation == pytest.approx(1 / (left[:, index] ** 4).sum(), rel=1e-9)
+            assert found.right_participation == pytest.approx(1 / (right[index] ** 4).sum(), rel=1e-9)
+
     def test_a_heavy_row_is_a_hub(self):
         matrix = masked_noise(400, 200, 0.05, 1 / 200, np.random.default_rng(0))
         values = matrix.values.clone()
