@@ -198,7 +198,7 @@ SINGULAR_VALUES = _schema(
     _NETWORK,
     ("layer", "", "path of the layer"),
     ("singular_value", "", "of the effective matrix, structural zeros left out"),
-    ("multiplicity", "", "how often it occurs"),
+    ("multiplicity", "", "how often it occurs; for a layer of method Lanczos a share of its values, by quadrature"),
 )
 
 WIDTH_LINE = _schema(

@@ -181,6 +181,7 @@ def layer_of(name="blocks.0.token.mlp.fc1", **values):
             edge=1 + np.sqrt(2),
             null_edge=1 + np.sqrt(2),
             copies=3,
+            method="exact",
             outliers=0,
             s_max=2.9,
             p_value=1e-5,

@@ -7,6 +7,7 @@ import math
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -52,11 +53,12 @@ class TestProducts:
     def test_a_mixer_s_product_is_a_kronecker_one_and_that_of_rp_is_free(self, tmp_path):
         """Square Gaussian factors: edge 4 for V kron W, sqrt(27/4) for the RP product (theory, section 2)."""
         patches = Patches(60, 40, 1, 4)
-        found = {}
+        found, values = {}, pd.DataFrame()
         for kind in ("none", "random"):
             config = SMixerConfig(patches, 0, 150, 150, 1, kind)
             network = fresh(config, tmp_path / f"{kind}.safetensors")
-            found[kind] = mx.spectrum(network, products=True, variance="declared").summary.iloc[0]
+            result = mx.spectrum(network, products=True, variance="declared")
+            found[kind], values = result.summary.iloc[0], result.values
         assert found["none"]["null"] == "classical product (Kronecker)"
         assert found["none"]["null_edge"] == pytest.approx(4, rel=0.03)
         assert found["none"]["s_max"] == pytest.approx(4, rel=0.06)
@@ -66,6 +68,11 @@ class TestProducts:
         assert found["random"]["method"] == "Lanczos"
         assert found["random"]["residual"] < 1e-4
         assert found["random"]["s_max"] == pytest.approx(math.sqrt(27 / 4), rel=0.03)
+        # the rest is sampled: as many values as there are, of the free product's moments 1 and 3
+        share = values["multiplicity"] / 150**2
+        assert share.sum() == pytest.approx(1, rel=1e-9)
+        assert (share * values["singular_value"] ** 2).sum() == pytest.approx(1, rel=0.05)
+        assert (share * values["singular_value"] ** 4).sum() == pytest.approx(3, rel=0.1)
 
     def test_blocks_of_one_layer_have_no_product(self, tmp_path):
         network = network_of(NETWORKS["sw-mlp-fc-exact"], tmp_path / "net.safetensors")
