@@ -198,7 +198,11 @@ SINGULAR_VALUES = _schema(
     _NETWORK,
     ("layer", "", "path of the layer"),
     ("singular_value", "", "of the effective matrix, structural zeros left out"),
-    ("multiplicity", "", "how often it occurs; for a layer of method Lanczos a share of its values, by quadrature"),
+    (
+        "multiplicity",
+        "",
+        "how often it occurs; below the largest ones of a layer of method Lanczos an estimate by quadrature",
+    ),
 )
 
 WIDTH_LINE = _schema(

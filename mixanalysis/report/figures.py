@@ -163,10 +163,8 @@ def _histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls.Null | 
         if curve is not None:
             ax.plot(s, curve, color=colour(0), label="free product" if law.chain else "Marchenko-Pastur")
         ax.axvline(law.expected, color=colour(1), linestyle="--", label="edge of the null")
-    # nodes of a quadrature are no singular values
-    exact = own[: len(own) if layer["method"] == "exact" else 0]
-    copies = (exact["multiplicity"] // max(int(layer["copies"]), 1)).astype(int)
-    beyond = np.repeat(exact["singular_value"], copies)[: int(layer["outliers"])]
+    copies = (own["multiplicity"] // max(int(layer["copies"]), 1)).astype(int)
+    beyond = np.repeat(singular, copies)[: int(layer["outliers"])]
     # without a point, a line that isn't clipped has no bounds to lay out
     ax.plot(
         beyond, np.zeros(len(beyond)), "|", color=colour(3), markersize=9, clip_on=not len(beyond), label="outliers"

@@ -27,7 +27,7 @@ LEVEL = 0.01
 """Probability with which noise may exceed the threshold of a layer's largest singular value."""
 
 PROBES, STEPS = 4, 32
-"""Of the stochastic quadrature that stands for the whole spectrum there."""
+"""Of the stochastic quadrature that stands for the other singular values there."""
 
 TOP = 8
 """Largest singular values that are found where not all of them can be."""
@@ -242,7 +242,7 @@ def analyse(target: Target, options: SpectrumOptions, warm: Warm | None = None) 
         name = {"network": target.network, "layer": target.layer, "copies": copies}
         found = outliers.describe(factor, int(row["outliers"]), null.variance, top)
         described = [name | vars(each) for each in found]
-    distinct, multiplicity = _sampled(factor, options.seed) if own is None else (own.values, own.multiplicity)
+    distinct, multiplicity = _sampled(factor, values, options.seed) if own is None else (own.values, own.multiplicity)
     frame = pd.DataFrame({"singular_value": distinct, "multiplicity": multiplicity * copies})
     frame.insert(0, "network", target.network)
     frame.insert(1, "layer", target.layer)
@@ -258,13 +258,16 @@ def _top(target: Target, factor: Operator, seed: int, warm: Warm | None) -> Top:
     return top
 
 
-def _sampled(factor: Operator, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nodes of stochastic quadrature, descending, and how many singular values each stands for."""
+def _sampled(
+    factor: Operator, known: NDArray[np.float64], seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The largest values, then nodes of stochastic quadrature, descending, and how many values each stands for."""
     density = factor.spectral_density(PROBES, STEPS, seed)
-    nodes = density.nodes.ravel()
-    counts = density.weights.ravel() * (density.count - density.zeros) / len(density.nodes)
+    nodes, weights = density.nodes.ravel(), density.weights.ravel()
     order = np.argsort(-nodes, kind="stable")
-    return nodes[order], counts[order]
+    rest = order[nodes[order] < known[-1]]
+    counts = weights[rest] / weights[rest].sum() * (density.count - density.zeros - len(known))
+    return np.concatenate([known, nodes[rest]]), np.concatenate([np.ones(len(known)), counts])
 
 
 def _given(top: Top | None) -> Top:

@@ -68,7 +68,10 @@ class TestProducts:
         assert found["random"]["method"] == "Lanczos"
         assert found["random"]["residual"] < 1e-4
         assert found["random"]["s_max"] == pytest.approx(math.sqrt(27 / 4), rel=0.03)
-        # the rest is sampled: as many values as there are, of the free product's moments 1 and 3
+        # the largest are single ones; the rest is sampled: as many as there are, of the free product's moments 1 and 3
+        assert values["singular_value"].is_monotonic_decreasing
+        assert values["singular_value"].iloc[0] == found["random"]["s_max"]
+        assert values["multiplicity"].head(8).tolist() == [1.0] * 8
         share = values["multiplicity"] / 150**2
         assert share.sum() == pytest.approx(1, rel=1e-9)
         assert (share * values["singular_value"] ** 2).sum() == pytest.approx(1, rel=0.05)
