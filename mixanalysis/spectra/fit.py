@@ -10,7 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from mixanalysis.operators.values import singular_values
 from mixanalysis.spectra import marchenko_pastur, tracy_widom
 from mixanalysis.spectra.marchenko_pastur import FloatArray, Values, check_law, edge, like
 
@@ -78,7 +80,7 @@ def fit(W: FloatArray, level: float = 0.01) -> Fit:
         raise ValueError("W must be finite, got NaN or infinity; repair or leave out the weight")
     matrix = matrix[np.any(matrix != 0, axis=1)][:, np.any(matrix != 0, axis=0)]
     a, b = matrix.shape
-    return fit_values(_singular_values(matrix), a, b, level)
+    return fit_values(singular_values(torch.from_numpy(matrix)), a, b, level)
 
 
 def fit_values(values: FloatArray, a: int, b: int, level: float = 0.01) -> Fit:
@@ -194,13 +196,6 @@ def spike(s: Values, a: int, b: int, variance: float) -> Values:
     root = np.sqrt(np.maximum((excess - 2.0 * floor) * (excess + 2.0 * floor), 0.0))
     strength = np.sqrt(np.maximum(excess + root, 2.0 * floor) / 2.0)
     return like(s, np.where(np.asarray(s) >= edge(a, b, variance), strength, np.nan))
-
-
-def _singular_values(matrix: FloatArray) -> FloatArray:
-    """Singular values from the smaller Gram matrix; the smallest carry rounding of 1e-7 of the largest."""
-    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    values: FloatArray = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0))
-    return values
 
 
 def _checked(values: FloatArray, a: int, b: int) -> FloatArray:
