@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,35 +16,65 @@ from mixanalysis.models import FAMILIES, Config, Network, Provenance, Support, l
 from mixanalysis.operators.permuted import is_permutation
 
 
+class View(NamedTuple):
+    """A family's tensor as another arrangement of one of the checkpoint's.
+
+    Attributes:
+        name: the checkpoint's name for it.
+        arrange: moves its entries, as a transpose or a reshape does; None where it is stored as it is.
+    """
+
+    name: str
+    arrange: Callable[[Tensor], Tensor] | None = None
+
+
 class Renamed:
     """A checkpoint's tensors under a family's own names.
 
     Args:
         checkpoint: the tensors.
-        names: for each of the family's names, the checkpoint's, whether it is there or not.
+        views: for each of the family's names, the checkpoint's tensor, whether it is there or not.
     """
 
-    def __init__(self, checkpoint: Checkpoint, names: Mapping[str, str]) -> None:
-        self.checkpoint, self.names = checkpoint, names
+    def __init__(self, checkpoint: Checkpoint, views: Mapping[str, View]) -> None:
+        self.checkpoint, self.views = checkpoint, views
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.names.get(name) in self.checkpoint
+        return isinstance(name, str) and name in self.views and self.views[name].name in self.checkpoint
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of that name."""
-        return self.checkpoint.tensor(self.names[name])
+        view = self.views[name]
+        tensor = self.checkpoint.tensor(view.name)
+        return tensor if view.arrange is None else view.arrange(tensor).contiguous()
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Its shape."""
-        return self.checkpoint.shape(self.names[name])
+        view = self.views[name]
+        shape = self.checkpoint.shape(view.name)
+        if view.arrange is None:
+            return shape
+        try:
+            return tuple(view.arrange(torch.empty(shape, device="meta")).shape)
+        except (RuntimeError, IndexError, ValueError):
+            return shape  # not of a shape that can be arranged so: told by the one that it has
 
     def connections(self, name: str) -> int:
         """Number of weights that its mask keeps."""
-        return self.checkpoint.connections(self.names[name])
+        return self.checkpoint.connections(self.views[name].name)
 
     def support(self, name: str) -> Support | None:
         """Its connections, where it has a mask."""
-        return self.checkpoint.support(self.names[name])
+        view = self.views[name]
+        support = self.checkpoint.support(view.name)
+        if support is None or view.arrange is None:
+            return support
+        # numbered from one, so that every connection can be found again after it has moved
+        numbers = torch.zeros(self.checkpoint.shape(view.name), dtype=torch.int64)
+        numbers[support.rows, support.columns] = torch.arange(1, len(support.values) + 1)
+        moved = view.arrange(numbers)
+        rows, columns = torch.nonzero(moved, as_tuple=True)
+        return Support(rows, columns, support.values[moved[rows, columns] - 1])
 
 
 def skeleton(config: Config) -> nn.Module:
@@ -65,7 +96,7 @@ def assemble(
     config: Config,
     *,
     layout: str,
-    rename: Callable[[str], str] = str,
+    rename: Callable[[str], str | View] = str,
     initialised: bool = False,
     training: Mapping[str, object] | None = None,
 ) -> Network:
@@ -75,7 +106,7 @@ def assemble(
         checkpoint: where it comes from.
         config: the family's configuration.
         layout: name of the layout.
-        rename: the checkpoint's name for each of the family's own.
+        rename: the checkpoint's name for each of the family's own, or a view of the tensor of that name.
         initialised: whether the weights began as this package initialises them.
         training: the training record that the file carries.
 
@@ -85,7 +116,8 @@ def assemble(
     """
     module = skeleton(config)
     expected = {name: value for name, value in module.state_dict().items() if not name.endswith(".mask")}
-    weights = Renamed(checkpoint, {name: rename(name) for name in expected})
+    views = {name: view if isinstance(view := rename(name), View) else View(view) for name in expected}
+    weights = Renamed(checkpoint, views)
     problems = [problem for name, value in expected.items() if (problem := _problem(weights, name, value))]
     if problems:
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
@@ -95,7 +127,7 @@ def assemble(
         )
         raise CheckpointError(message)
     family = FAMILIES[config.family]
-    used = set(weights.names.values())
+    used = {view.name for view in views.values()}
     unused = (*(name for name in checkpoint.names if name not in used), *checkpoint.ignored)
     layers = family.layers(config, weights)
     return Network(
@@ -118,7 +150,7 @@ def label(path: Path) -> str:
 
 def _problem(weights: Renamed, name: str, expected: Tensor) -> str:
     """What is wrong with a tensor, under the checkpoint's name for it; nothing for a sound one."""
-    theirs = weights.names[name]
+    theirs = weights.views[name].name
     if name not in weights:
         return f"{theirs} is missing"
     if weights.shape(name) != tuple(expected.shape):
