@@ -96,6 +96,10 @@ CKA_CELLS = _schema(
     ("value", "", "CKA; empty where undefined"),
     ("low", "", f"lower end of the interval: {INTERVAL}"),
     ("high", "", "upper end of it"),
+    ("z", "", "unbiased HSIC in standard deviations of its law under random pairings of examples, where its mean is 0"),
+    ("unbiased", "", "the value with the unbiased HSIC_1"),
+    ("biased", "", "the value with the biased HSIC_0"),
+    ("independent", "", "value of independent Gaussian features of these sizes under the estimator"),
     ("status", "", "ok, or why the value is undefined"),
 )
 
@@ -103,7 +107,9 @@ CKA_DIAGONAL = _schema(
     "cka_diagonal",
     ("network_a", "", "one network"),
     ("network_b", "", "the other"),
-    ("relation", "", "other seed (a ceiling), untrained (a floor), itself, or empty"),
+    ("relation", "", "other seed or ceiling, untrained or floor, itself, or empty"),
+    ("density_a", "", "mean density p of network_a's mixing layers"),
+    ("density_b", "", "mean density p of network_b's mixing layers"),
     ("blocks", "", "blocks on the diagonal"),
     ("mean", "", "mean CKA of blocks at the same position; empty where the depths differ"),
     ("low", "", f"lower end of the interval: {INTERVAL}"),
@@ -113,6 +119,19 @@ CKA_DIAGONAL = _schema(
     ("data", "", "data set and split"),
     ("n", "images", "images used"),
     ("status", "", "ok, or why the mean is undefined"),
+)
+
+CKA_LAYERS = _schema(
+    "cka_layers",
+    _NETWORK,
+    ("layer", "", "block, or module; with # and its number where it runs several times"),
+    ("role", "", "what the block mixes"),
+    ("index", "", "position of the block, from 0"),
+    ("size", "features", "features of one image"),
+    ("features", "", "which tensors these are, and what of them was kept"),
+    ("aliases", "", "other modules that gave the very same tensor"),
+    ("top_share", "", "share of the layer's HSIC with itself that the 5 images with the most of it carry"),
+    ("status", "", "ok, or why the layer has no similarity"),
 )
 
 SPECTRUM = _schema(
@@ -256,6 +275,7 @@ SCHEMAS = {
         LAYERS,
         CKA_CELLS,
         CKA_DIAGONAL,
+        CKA_LAYERS,
         SPECTRUM,
         SPECTRUM_OUTLIERS,
         SPECTRUM_SWEEP,

@@ -57,20 +57,59 @@ def biased_cka(x, y):
     return squared(y, x) / (math.sqrt(squared(x, x)) * math.sqrt(squared(y, y)))
 
 
-def minibatch_cka(batches_x, batches_y):
-    """Nguyen, Raghu & Kornblith (2021), eqs. 2-3: three means of HSIC_1 over batches, and one ratio.
+def hsic0(k, ell):
+    """Gretton et al. (2005): tr(KHLH) / (n - 1)^2."""
+    n = len(k)
+    h = np.eye(n) - np.ones((n, n)) / n
+    return np.trace(matrix(k) @ h @ matrix(ell) @ h) / (n - 1) ** 2
+
+
+def rbf_gram(x, share):
+    """exp(-d^2 / (2 sigma^2)) with sigma a share of the median distance of all pairs (the lower of two middle ones)."""
+    x = matrix(x)
+    distances = np.array([[math.dist(a, b) for b in x] for a in x])
+    above = sorted(distances[i, j] for i in range(len(x)) for j in range(i + 1, len(x)))
+    sigma = share * above[(len(above) - 1) // 2]
+    return np.exp(-(distances**2) / (2 * sigma**2))
+
+
+def minibatch_cka(batches_x, batches_y, bias="unbiased", gram=lambda x: matrix(x) @ matrix(x).T):
+    """Nguyen, Raghu & Kornblith (2021), eqs. 2-3: three means of HSIC over batches, and one ratio.
 
     Batches of fewer than four examples have no HSIC_1 and are left out.
     """
+    hsic = {"unbiased": hsic1, "biased": hsic0}[bias]
     cross, own_x, own_y = [], [], []
     for x, y in zip(batches_x, batches_y, strict=True):
         if len(x) < 4:
             continue
-        k, ell = matrix(x) @ matrix(x).T, matrix(y) @ matrix(y).T
-        cross.append(hsic1(k, ell))
-        own_x.append(hsic1(k, k))
-        own_y.append(hsic1(ell, ell))
+        k, ell = gram(x), gram(y)
+        cross.append(hsic(k, ell))
+        own_x.append(hsic(k, k))
+        own_y.append(hsic(ell, ell))
     return np.mean(cross) / (math.sqrt(np.mean(own_x)) * math.sqrt(np.mean(own_y)))
+
+
+def u_centred(k):
+    """Szekely & Rizzo (2014): K_ij minus the means of row and column over n - 2, plus the total's share."""
+    n = len(k)
+    k = matrix(k)
+    np.fill_diagonal(k, 0.0)
+    result = k - k.sum(axis=0) / (n - 2) - k.sum(axis=1, keepdims=True) / (n - 2) + k.sum() / ((n - 1) * (n - 2))
+    np.fill_diagonal(result, 0.0)
+    return result
+
+
+def deconfounded_cka(batches_x, batches_y, batches_z):
+    """Cui et al. (2022) with HSIC_1: the Gram matrices of z, of all batches, are regressed out of those of x and y."""
+
+    def column(batches):
+        parts = [u_centred(matrix(b) @ matrix(b).T).ravel() / math.sqrt(len(b) * (len(b) - 3)) for b in batches]
+        return np.concatenate(parts)
+
+    x, y, z = column(batches_x), column(batches_y), column(batches_z)
+    x, y = (v - z * np.linalg.lstsq(z[:, None], v, rcond=None)[0][0] for v in (x, y))
+    return x @ y / (np.linalg.norm(x) * np.linalg.norm(y))
 
 
 def jackknife_interval(values, statistic):

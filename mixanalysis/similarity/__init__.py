@@ -1,7 +1,23 @@
 """Similarity of representations: HSIC, CKA, and their intervals."""
 
-from mixanalysis.similarity.accumulator import HSICSums, triangle
-from mixanalysis.similarity.hsic import hsic1, linear_cka
-from mixanalysis.similarity.layerwise import CKAResult, Subject, cka
+from mixanalysis.similarity.accumulator import HSICSums
+from mixanalysis.similarity.estimators import Estimator
+from mixanalysis.similarity.grams import Centred, Kernel
+from mixanalysis.similarity.hsic import hsic1, linear_cka, rbf_cka
+from mixanalysis.similarity.layerwise import CKAResult, cka
+from mixanalysis.similarity.resume import Resume
+from mixanalysis.similarity.subjects import Subject
 
-__all__ = ["CKAResult", "HSICSums", "Subject", "cka", "hsic1", "linear_cka", "triangle"]
+__all__ = [
+    "CKAResult",
+    "Centred",
+    "Estimator",
+    "HSICSums",
+    "Kernel",
+    "Resume",
+    "Subject",
+    "cka",
+    "hsic1",
+    "linear_cka",
+    "rbf_cka",
+]

@@ -1,11 +1,12 @@
 """Mini-batch HSIC of all pairs of layers at once, as float64 sums that merge.
 
-Nguyen, Raghu & Kornblith (2021), eqs. 2-3: HSIC_1 is averaged over batches, and one ratio is taken at the end.
+Nguyen, Raghu & Kornblith (2021), eqs. 2-3: HSIC is averaged over batches, and one ratio is taken at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,113 +14,182 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import stdtrit
-from torch import Tensor
 
 from mixanalysis.errors import UsageError
-from mixanalysis.similarity.hsic import SMALLEST_BATCH, u_centred_gram
+from mixanalysis.similarity.grams import SMALLEST_BATCH, Centred
+from mixanalysis.similarity.hsic import Bias, biased
+from mixanalysis.similarity.subjects import Layer
 
 GROUPS = 32
 """Batches are summed in this many groups, by their index, for the jackknife."""
 
 COVERAGE = 0.95
 
+TOP = 5
+"""Examples whose share of a layer's HSIC with itself is told."""
 
-def triangle(features: Tensor) -> Tensor:
-    """Half of a U-centred Gram matrix, scaled so that HSIC_1 is a plain inner product.
-
-    Args:
-        features: shape (n, d), n >= 4.
-
-    Returns:
-        Strict upper triangle of U(K) sqrt(2 / (n (n - 3))), float64, shape (n (n - 1) / 2,).
-    """
-    n = features.shape[0]
-    rows, columns = torch.triu_indices(n, n, offset=1)
-    half: Tensor = u_centred_gram(features).cpu()[rows, columns] * (2 / (n * (n - 3))) ** 0.5
-    return half
+Floats = NDArray[np.float64]
 
 
 @dataclass
 class HSICSums:
-    """Sums over batches of HSIC_1 of every pair of layers.
+    """Sums over batches of HSIC of every pair of layers of different networks.
 
     Attributes:
-        layers: names of the layers, in the order of the rows.
-        sums: float64, shape (GROUPS, layers, layers); batch i is added to group i mod GROUPS.
+        names: for each network, the names of its layers.
+        within: also pairs of layers of the same network; else a layer has only its own term there.
+        unbiased: float64, shape (GROUPS, layers, layers), HSIC_1; batch i is added to group i mod GROUPS.
+            Layers of all networks stand one after the other.
+        biased: the same for the biased HSIC_0 = tr(KHLH)/(n - 1)^2.
+        pairing: float64, shape (layers, layers); variance of the sum of HSIC_1 under random pairings of a batch's
+            examples, 2 HSIC_1(a, a) HSIC_1(b, b)/(n (n - 3)) for each batch.
         batches: int64, shape (GROUPS,); batches in each group.
-        examples: examples in all batches.
+        top: float64, shape (layers, TOP); the largest contributions of single examples to sum HSIC_1(a, a).
+        done: indices of the batches that were added or left out.
+        examples: examples in all batches that were added.
         left_out: examples of batches that were too short for HSIC_1.
+        reasons: for (network, layer) by their positions, why its similarity is undefined.
     """
 
-    layers: tuple[str, ...]
-    sums: NDArray[np.float64] = field(init=False)
+    names: tuple[tuple[str, ...], ...]
+    within: bool = False
+    unbiased: Floats = field(init=False)
+    biased: Floats = field(init=False)
+    pairing: Floats = field(init=False)
     batches: NDArray[np.int64] = field(init=False)
+    top: Floats = field(init=False)
+    done: set[int] = field(default_factory=set)
     examples: int = 0
     left_out: int = 0
+    reasons: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Start at zero."""
-        count = len(self.layers)
-        self.sums = np.zeros((GROUPS, count, count))
+        count = sum(map(len, self.names))
+        self.unbiased, self.biased = np.zeros((GROUPS, count, count)), np.zeros((GROUPS, count, count))
+        self.pairing = np.zeros((count, count))
         self.batches = np.zeros(GROUPS, dtype=np.int64)
+        self.top = np.zeros((count, TOP))
 
-    def update(self, triangles: Mapping[str, Tensor], index: int, examples: int) -> None:
+    @property
+    def spans(self) -> tuple[slice, ...]:
+        """Where each network's layers stand."""
+        ends = list(itertools.accumulate(map(len, self.names), initial=0))
+        return tuple(slice(*ends[i : i + 2]) for i in range(len(self.names)))
+
+    def update(self, centred: Centred, index: int, reasons: Mapping[int, str] | None = None) -> None:
         """Add one batch.
 
         Args:
-            triangles: for every layer, `triangle` of its features.
+            centred: U-centred Gram matrices of all layers of all networks, in the order of `names`.
             index: number of the batch in the data, from 0.
-            examples: examples in the batch.
+            reasons: why the features of some layers of this batch have no similarity, by their positions.
 
         Raises:
-            UsageError: a layer is missing.
+            UsageError: it has another number of layers.
         """
-        missing = [layer for layer in self.layers if layer not in triangles]
-        if missing:
-            raise UsageError(f"no features of {', '.join(missing)}: these modules never ran")
-        stacked = torch.stack([triangles[layer] for layer in self.layers])
-        product = stacked @ stacked.mT
-        # BLAS may differ in the last digit between (a, b) and (b, a)
-        self.sums[index % GROUPS] += ((product + product.mT) / 2).numpy()
-        self.batches[index % GROUPS] += 1
-        self.examples += examples
+        if len(centred.matrices) != len(self.pairing):
+            raise UsageError(f"expected {len(self.pairing)} layers, got {len(centred.matrices)}")
+        n, group = centred.examples, index % GROUPS
+        contributions = centred.contributions()
+        own = contributions.sum(dim=1) / (n * (n - 3))
+        end = len(self.pairing)
+        pairs = [(span, slice(span.stop, end)) for span in self.spans if span.stop < end]
+        for rows, columns in pairs + [(span, span) for span in self.spans] * self.within:
+            products = centred.products(rows, columns)
+            zero = biased(products, centred.diagonals[rows], centred.diagonals[columns])
+            self._add(self.unbiased[group], rows, columns, products / (n * (n - 3)))
+            self._add(self.biased[group], rows, columns, zero / (n - 1) ** 2)
+        if not self.within:
+            k = centred.diagonals
+            zero_own = contributions.sum(dim=1) + k.square().sum(dim=1) * (n / (n - 2))
+            zero_own -= k.sum(dim=1).square() / ((n - 1) * (n - 2))
+            at = np.arange(end)
+            self.unbiased[group, at, at] += own.cpu().numpy()
+            self.biased[group, at, at] += (zero_own / (n - 1) ** 2).cpu().numpy()
+        self.pairing += 2 / (n * (n - 3)) * np.outer(own.cpu().numpy(), own.cpu().numpy())
+        self._keep_top((contributions / (n * (n - 3))).cpu().numpy())
+        self.batches[group] += 1
+        self.examples += n
+        self.done.add(index)
+        for position, reason in (reasons or {}).items():
+            self._note(position, index, reason)
 
-    def skip(self, examples: int) -> None:
+    @staticmethod
+    def _add(sums: Floats, rows: slice, columns: slice, terms: torch.Tensor) -> None:
+        block = terms.cpu().numpy()
+        if rows == columns:
+            # BLAS may differ in the last digit between (a, b) and (b, a)
+            sums[rows, columns] += (block + block.T) / 2
+        else:
+            sums[rows, columns] += block
+            sums[columns, rows] += block.T
+
+    def skip(self, index: int, examples: int) -> None:
         """Note a batch that is too short, and so left out."""
         self.left_out += examples
+        self.done.add(index)
 
     def merge(self, other: HSICSums) -> None:
         """Add another accumulator's batches.
 
         Raises:
-            UsageError: the layers differ.
+            UsageError: the layers differ, or both have added the same batch.
         """
-        if self.layers != other.layers:
+        if (self.names, self.within) != (other.names, other.within):
             raise UsageError("accumulators of different layers can't be merged")
-        self.sums += other.sums
+        if self.done & other.done:
+            raise UsageError(f"both accumulators have added batch {min(self.done & other.done)}")
+        self.unbiased += other.unbiased
+        self.biased += other.biased
+        self.pairing += other.pairing
         self.batches += other.batches
+        self._keep_top(other.top)
+        self.done |= other.done
         self.examples += other.examples
         self.left_out += other.left_out
+        for position, (index, reason) in other.reasons.items():
+            self._note(position, index, reason)
+
+    def _keep_top(self, more: Floats) -> None:
+        self.top = -np.sort(-np.concatenate([self.top, more], axis=1), axis=1)[:, :TOP]
+
+    def _note(self, position: int, index: int, reason: str) -> None:
+        """Keep the reason of the first batch, whatever the order of the batches."""
+        if position not in self.reasons or index < self.reasons[position][0]:
+            self.reasons[position] = (index, reason)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs."""
-        return {
-            "layers": list(self.layers),
-            "sums": self.sums.copy(),
-            "batches": self.batches.copy(),
+        """Everything that `from_state_dict` needs: arrays, and JSON-ready data under "facts"."""
+        facts = {
+            "names": self.names,
+            "within": self.within,
+            "done": sorted(self.done),
             "examples": self.examples,
             "left_out": self.left_out,
+            "reasons": [[position, index, reason] for position, (index, reason) in sorted(self.reasons.items())],
         }
+        arrays = ("unbiased", "biased", "pairing", "batches", "top")
+        return {"facts": facts} | {name: getattr(self, name).copy() for name in arrays}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> HSICSums:
         """The accumulator that `state_dict` described."""
-        result = cls(tuple(state["layers"]), state["examples"], state["left_out"])
-        result.sums, result.batches = state["sums"].copy(), state["batches"].copy()
+        facts = state["facts"]
+        result = cls(
+            tuple(map(tuple, facts["names"])),
+            facts["within"],
+            set(facts["done"]),
+            facts["examples"],
+            facts["left_out"],
+            {position: (index, reason) for position, index, reason in facts["reasons"]},
+        )
+        for name in ("unbiased", "biased", "pairing", "batches", "top"):
+            setattr(result, name, np.array(state[name]))
         return result
 
-    def hsic(self) -> NDArray[np.float64]:
-        """Mean of HSIC_1 over batches, shape (layers, layers).
+    def hsic(self, bias: Bias = "unbiased") -> Floats:
+        """Mean of HSIC over batches, shape (layers, layers).
 
         Raises:
             UsageError: no batch had enough examples.
@@ -127,35 +197,64 @@ class HSICSums:
         count = self.batches.sum()
         if count == 0:
             raise UsageError(f"no batch of at least {SMALLEST_BATCH} examples; use more images or larger batches")
-        mean: NDArray[np.float64] = self.sums.sum(axis=0) / count
+        mean: Floats = self._sums(bias).sum(axis=0) / count
         return mean
 
-    def cka(self) -> NDArray[np.float64]:
-        """CKA of every pair of layers, shape (layers, layers); NaN where a self-term isn't positive."""
-        return ratio(self.hsic())
-
-    def jackknife(self) -> NDArray[np.float64]:
-        """CKA with one group of batches left out, shape (groups in use, layers, layers)."""
+    def left_out_hsic(self, bias: Bias = "unbiased") -> Floats:
+        """The same with one group of batches left out, shape (groups in use, layers, layers)."""
         used = self.batches > 0
-        total, count = self.sums.sum(axis=0), self.batches.sum()
+        sums = self._sums(bias)
         if used.sum() < 2:
-            return np.empty((0, *total.shape))
-        rest = (count - self.batches[used])[:, None, None]
-        return ratio((total - self.sums[used]) / rest)
+            return np.empty((0, *sums.shape[1:]))
+        rest: Floats = (sums.sum(axis=0) - sums[used]) / (self.batches.sum() - self.batches[used])[:, None, None]
+        return rest
+
+    def _sums(self, bias: Bias) -> Floats:
+        return self.unbiased if bias == "unbiased" else self.biased
+
+    def z(self) -> Floats:
+        """Sum of HSIC_1 in standard deviations of its distribution under random pairings, where its mean is 0."""
+        sums = self.unbiased.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            quotient: Floats = np.where(self.pairing > 0, sums / np.sqrt(self.pairing), np.nan)
+        return quotient
+
+    def top_share(self) -> Floats:
+        """Share of each layer's HSIC with itself that the largest TOP examples carry, shape (layers,)."""
+        own = np.diagonal(self.unbiased.sum(axis=0))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share: Floats = np.where(own > 0, self.top.sum(axis=1) / own, np.nan)
+        return share
 
 
-def ratio(hsic: NDArray[np.float64]) -> NDArray[np.float64]:
-    """HSIC(a, b) / (sqrt HSIC(a, a) sqrt HSIC(b, b)) over the last two axes; NaN for a non-positive self-term."""
+@dataclass
+class Pass:
+    """What a pass over the data has found: each network's layers, and the sums of all pairs of them."""
+
+    layers: tuple[tuple[Layer, ...], ...]
+    sums: HSICSums
+
+
+def ratio(hsic: Floats, covariate: int | None = None) -> Floats:
+    """CKA: HSIC(a, b) / (sqrt HSIC(a, a) sqrt HSIC(b, b)) over the last two axes; NaN for a non-positive self-term.
+
+    Args:
+        hsic: shape (..., layers, layers), symmetric.
+        covariate: position of a layer whose Gram matrix is regressed out of those of all others first (Cui et al.
+            2022): HSIC(a, b) - HSIC(a, c) HSIC(b, c) / HSIC(c, c).
+    """
+    if covariate is not None:
+        shared = hsic[..., :, covariate]
+        own = np.where(hsic[..., covariate, covariate] > 0, hsic[..., covariate, covariate], np.nan)
+        hsic = hsic - shared[..., :, None] * shared[..., None, :] / own[..., None, None]
     own = np.diagonal(hsic, axis1=-2, axis2=-1)
     root = np.sqrt(np.where(own > 0, own, np.nan))
     # one product of the roots, so that the quotient is exactly symmetric
-    quotient: NDArray[np.float64] = hsic / (root[..., :, None] * root[..., None, :])
+    quotient: Floats = hsic / (root[..., :, None] * root[..., None, :])
     return quotient
 
 
-def jackknife_interval(
-    value: NDArray[np.float64], left_out: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def jackknife_interval(value: Floats, left_out: Floats) -> tuple[Floats, Floats]:
     """Interval of a statistic from its delete-one-group values, with Student's quantile.
 
     Args:
@@ -171,3 +270,17 @@ def jackknife_interval(
     spread = np.sqrt((groups - 1) / groups * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0))
     half = stdtrit(groups - 1, 0.5 + COVERAGE / 2) * spread
     return value - half, value + half
+
+
+def combined(parts: Sequence[HSICSums]) -> HSICSums:
+    """The sum of several accumulators.
+
+    Raises:
+        UsageError: there is none, their layers differ, or a batch is in two of them.
+    """
+    if not parts:
+        raise UsageError("there is nothing to combine")
+    total = HSICSums(parts[0].names, parts[0].within)
+    for part in parts:
+        total.merge(part)
+    return total

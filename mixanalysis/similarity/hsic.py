@@ -1,6 +1,6 @@
-"""HSIC and CKA of plain arrays, from Gram matrices of centred features.
+"""HSIC and CKA of plain arrays, in one batch.
 
-Song et al. (2012, eq. 5) for the unbiased HSIC_1; Kornblith et al. (2019) for linear CKA.
+Song et al. (2012, eq. 5) for the unbiased HSIC_1; Kornblith et al. (2019) for CKA.
 """
 
 from __future__ import annotations
@@ -13,34 +13,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mixanalysis.errors import UsageError
+from mixanalysis.similarity.grams import SMALLEST_BATCH, Centred, Kernel
 
-SMALLEST_BATCH = 4
-"""HSIC_1 needs at least this many examples."""
-
-Estimator = Literal["unbiased", "biased"]
+Bias = Literal["unbiased", "biased"]
 Array = Tensor | NDArray[Any]
 
 
-def gram(features: Tensor) -> Tensor:
-    """Linear Gram matrix of centred features, float64.
-
-    Centring first is what keeps float32 exact where features share a large mean; HSIC doesn't see it. Features
-    that are equal for all examples give exact zeros, not the rounding error of their mean.
+def hsic1(gram_x: Array, gram_y: Array) -> float:
+    """Unbiased HSIC_1 of two Gram matrices (Song et al. 2012, eq. 5); it can be negative.
 
     Args:
-        features: shape (n, d), float32 or float64.
+        gram_x: symmetric, shape (n, n), n >= 4.
+        gram_y: the same shape.
 
-    Returns:
-        Shape (n, n), float64.
+    Raises:
+        UsageError: the shapes differ or n is below 4.
     """
-    n = features.shape[0]
-    mean = features.mean(dim=0, dtype=torch.float64)
-    centred = features - mean.to(features.dtype)
-    product = (centred @ centred.mT).double()
-    rounding = n * (n * torch.finfo(features.dtype).eps) ** 2 * float(mean.square().sum())
-    if float(product.trace()) <= rounding and bool((features == features[0]).all()):
-        return torch.zeros_like(product)
-    return product
+    first, second = torch.as_tensor(gram_x).double(), torch.as_tensor(gram_y).double()
+    if first.shape != second.shape or first.ndim != 2 or first.shape[0] != first.shape[1]:
+        shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
+        raise UsageError(f"HSIC needs two square matrices of one shape, got {shapes}")
+    n = first.shape[0]
+    return float((u_centred(first) * u_centred(second)).sum()) / (n * (n - 3))
 
 
 def u_centred(matrix: Tensor) -> Tensor:
@@ -64,43 +58,7 @@ def u_centred(matrix: Tensor) -> Tensor:
     return hollow.fill_diagonal_(0)
 
 
-def u_centred_gram(features: Tensor) -> Tensor:
-    """U-centred Gram matrix of features; exact zeros where only rounding errors are left of it.
-
-    That happens where K_ij = a_i + a_j off the diagonal: for constant features, and where all differences are
-    between one example and the rest, or equally large.
-
-    Args:
-        features: shape (n, d), n >= 4, float32 or float64.
-
-    Returns:
-        Shape (n, n), float64.
-    """
-    matrix = gram(features)
-    centred = u_centred(matrix)
-    rounding = 8 * torch.finfo(features.dtype).eps * float(matrix.diagonal().max())
-    return torch.zeros_like(centred) if float(centred.abs().max()) <= rounding else centred
-
-
-def hsic1(gram_x: Array, gram_y: Array) -> float:
-    """Unbiased HSIC_1 of two Gram matrices (Song et al. 2012, eq. 5); it can be negative.
-
-    Args:
-        gram_x: symmetric, shape (n, n), n >= 4.
-        gram_y: the same shape.
-
-    Raises:
-        UsageError: the shapes differ or n is below 4.
-    """
-    first, second = torch.as_tensor(gram_x).double(), torch.as_tensor(gram_y).double()
-    if first.shape != second.shape or first.ndim != 2 or first.shape[0] != first.shape[1]:
-        shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
-        raise UsageError(f"HSIC needs two square matrices of one shape, got {shapes}")
-    n = first.shape[0]
-    return float((u_centred(first) * u_centred(second)).sum()) / (n * (n - 3))
-
-
-def linear_cka(x: Array, y: Array, estimator: Estimator = "unbiased") -> float:
+def linear_cka(x: Array, y: Array, estimator: Bias = "unbiased") -> float:
     """Linear CKA of two sets of features of the same examples, in one batch.
 
     Args:
@@ -112,19 +70,47 @@ def linear_cka(x: Array, y: Array, estimator: Estimator = "unbiased") -> float:
         The value, or NaN where a self-term isn't positive (constant features).
 
     Raises:
-        UsageError: the numbers of examples differ, or are below 4 for the unbiased estimator, or the estimator
-            is unknown.
+        UsageError: the numbers of examples differ, or are below 4, or the estimator is unknown.
     """
+    return _cka(Kernel(), x, y, estimator)
+
+
+def rbf_cka(x: Array, y: Array, bandwidth: float = 1.0, estimator: Bias = "unbiased") -> float:
+    """CKA with the RBF kernel; `bandwidth` is sigma over the median distance. The rest is that of `linear_cka`."""
+    return _cka(Kernel("rbf", bandwidth), x, y, estimator)
+
+
+def _cka(kernel: Kernel, x: Array, y: Array, estimator: Bias) -> float:
     both = [_floating(features) for features in (x, y)]
     if any(features.ndim != 2 for features in both) or len(both[0]) != len(both[1]):
         raise UsageError(f"features must have shapes (n, d1) and (n, d2), got {tuple(x.shape)} and {tuple(y.shape)}")
     if estimator not in ("unbiased", "biased"):
         raise UsageError(f'estimator must be "unbiased" or "biased", got {estimator!r}')
-    first, second = [u_centred_gram(features) if estimator == "unbiased" else gram(features) for features in both]
-    cross, self_x, self_y = (float((a * b).sum()) for a, b in ((first, second), (first, first), (second, second)))
+    centred = Centred.of([kernel.gram(features) for features in both])
+    whole = slice(0, 2)
+    terms = centred.products(whole, whole)
+    if estimator == "biased":
+        terms = biased(terms, centred.diagonals, centred.diagonals)
+    cross, self_x, self_y = (float(terms[at]) for at in ((0, 1), (0, 0), (1, 1)))
     if self_x <= 0 or self_y <= 0:
         return math.nan
     return cross / (math.sqrt(self_x) * math.sqrt(self_y))
+
+
+def biased(products: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """<HKH, HLH> from <U(K), U(L)>: HSIC_0 times (n - 1)^2.
+
+    With the diagonals k and l of the double-centred matrices, <HKH, HLH> = <U(K), U(L)> + n / (n - 2) k.l
+    - tr(HKH) tr(HLH) / ((n - 1) (n - 2)), since the off-diagonal row sums of HKH are -k.
+
+    Args:
+        products: float64, shape (a, b).
+        rows: k for each row, shape (a, n).
+        columns: l for each column, shape (b, n).
+    """
+    n = rows.shape[-1]
+    traces = rows.sum(dim=1)[:, None] * columns.sum(dim=1)[None, :]
+    return products + (rows @ columns.mT) * (n / (n - 2)) - traces / ((n - 1) * (n - 2))
 
 
 def _floating(features: Array) -> Tensor:

@@ -2,89 +2,26 @@
 
 from __future__ import annotations
 
-import copy
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mixanalysis.datasets import Dataset, open_dataset
-from mixanalysis.errors import DataError, NothingToAnalyseError, UsageError
-from mixanalysis.features import Position, capturing, tap_paths
+from mixanalysis.features import Batch, Pooling, Position
 from mixanalysis.models import Network
-from mixanalysis.results import CKA_CELLS, CKA_DIAGONAL, records
-from mixanalysis.similarity.accumulator import HSICSums, jackknife_interval, triangle
-from mixanalysis.similarity.hsic import SMALLEST_BATCH
-
-ESTIMATOR = "cka/kernel=linear/hsic=unbiased/batches=mean"
-"""Identifier of the mini-batch estimator of Nguyen et al. (2021), with all its choices."""
+from mixanalysis.results import records
+from mixanalysis.similarity import tables
+from mixanalysis.similarity.estimators import Covariate, Estimator
+from mixanalysis.similarity.grams import KernelName
+from mixanalysis.similarity.resume import Resume
+from mixanalysis.similarity.stream import Plan, Progress, check, stream
+from mixanalysis.similarity.subjects import Control, Subject
 
 BATCH_SIZE = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """A module whose layers are compared.
-
-    Attributes:
-        label: name of the network, unique among those compared.
-        module: any torch module that maps a batch of images to anything.
-        paths: for each layer's label, the path of the submodule whose output is its feature.
-        roles: for each layer's label, what it mixes; "" where unknown.
-        input_shape: (channels, height, width) of its images, or None to take the data as they are.
-        features: which tensors these are, for the table.
-        config: the network's configuration, where it is known.
-        seed: of its training, where that is recorded.
-        trained: whether it was trained at all, None where that isn't recorded.
-    """
-
-    label: str
-    module: nn.Module
-    paths: Mapping[str, str]
-    roles: Mapping[str, str] = field(default_factory=dict)
-    input_shape: tuple[int, int, int] | None = None
-    features: str = "module outputs, flattened"
-    config: object = None
-    seed: int | None = None
-    trained: bool | None = None
-
-    @classmethod
-    def of(
-        cls,
-        network: Network,
-        position: Position = "before-skip",
-        layers: Callable[[str], bool] = lambda _name: True,
-        device: str = "cpu",
-        dtype: torch.dtype | None = None,
-    ) -> Subject:
-        """A network's mixing blocks, those that `layers` keeps by their names.
-
-        Raises:
-            NothingToAnalyseError: no block is kept.
-        """
-        paths = {name: path for name, path in tap_paths(network, position).items() if layers(name)}
-        if not paths:
-            some = ", ".join(tap.name for tap in network.taps[:4])
-            raise NothingToAnalyseError(f"{network.label}: no block left to analyse; blocks are called {some}, ...")
-        module = network.module()
-        if device != "cpu" or dtype is not None:
-            module = copy.deepcopy(module).to(device, dtype)
-        return cls(
-            network.label,
-            module,
-            paths,
-            {tap.name: tap.role for tap in network.taps},
-            network.config.input_shape,
-            f"block outputs {position.replace('-', ' ')}, flattened",
-            network.config,
-            network.provenance.training.get("seed"),
-            network.trained,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +31,13 @@ class CKAResult:
     Attributes:
         cells: a row per pair of layers (`results.CKA_CELLS`).
         diagonal: a row per pair of networks (`results.CKA_DIAGONAL`).
+        layers: a row per layer of each network (`results.CKA_LAYERS`).
         warnings: what was left out or is undefined, one line each.
     """
 
     cells: pd.DataFrame
     diagonal: pd.DataFrame
+    layers: pd.DataFrame
     warnings: tuple[str, ...] = ()
 
     @property
@@ -123,198 +62,98 @@ class CKAResult:
         return {
             "cka": records(self.cells),
             "cka_diagonal": records(self.diagonal),
+            "cka_layers": records(self.layers),
             "warnings": list(self.warnings),
         }
 
 
 def cka(
-    *networks: Network | Subject,
-    data: str | Dataset = "digits",
+    *networks: Network | Subject | nn.Module,
+    data: str | Dataset | Sequence[Batch] = "digits",
+    estimator: str = "minibatch",
+    kernel: KernelName = "linear",
+    bandwidth: float = 1.0,
+    covariate: Covariate = "",
     position: Position = "before-skip",
+    pooling: Pooling = "flatten",
+    taps: Sequence[str] = (),
     layers: Callable[[str], bool] = lambda _name: True,
     batch_size: int = BATCH_SIZE,
     limit: int | None = None,
+    tolerance: float = 0.0,
     device: str = "cpu",
     dtype: torch.dtype | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    controls: Sequence[Control] = (),
+    resume: Resume | None = None,
+    progress: Progress | None = None,
 ) -> CKAResult:
-    """Mini-batch CKA with the unbiased HSIC_1 between all layers of all pairs of networks.
+    """CKA between all layers of all pairs of networks, in one pass over the data.
 
-    Every network runs once per batch, in eval mode, on the same images in the same order.
+    Every network runs once per batch, in eval mode, on the same inputs in the same order.
 
     Args:
-        networks: one (compared with itself) or more, with different labels.
-        data: a data set or its name.
+        networks: one (compared with itself) or more, with different labels; a plain module is labelled by its
+            class and its place.
+        data: a data set, its name, or batches (tensors; tables of named tensors; or sequences whose first item is
+            one of these, as a loader gives them).
+        estimator: "minibatch" (mean of the unbiased HSIC_1 over batches, Nguyen et al. 2021), "minibatch-biased",
+            "full" (HSIC_1 over all examples at once) or "full-biased" (Kornblith et al. 2019).
+        kernel: "linear" or "rbf".
+        bandwidth: of the RBF kernel, in median distances.
+        covariate: "input" regresses the inputs' Gram matrix out (Cui et al. 2022).
         position: block outputs before the skip is added (HK's choice) or after it.
+        pooling: all of an example's features, their mean over tokens, or the first token's.
+        taps: patterns of the submodules of a plain module whose outputs are compared; all without parts by default.
         layers: keeps a network's block by its name.
-        batch_size: images per batch, at least 4.
+        batch_size: images per batch, at least 4; batches that are given as such keep their own size.
         limit: use only the first images.
+        tolerance: stop once every interval is at most this wide to either side; checked every 32 batches.
         device: where the networks run.
         dtype: precision of the forward pass, that of the checkpoint by default.
+        controls: for each network, "floor", "ceiling" or "".
+        resume: keeps finished batches, and finds those of a killed run.
         progress: called after each batch with the batches done and in all.
 
     Returns:
         Values with 95% delete-one-group jackknife intervals over batches.
 
     Raises:
-        UsageError: no network, labels that repeat, or too few images or too small batches for HSIC_1.
-        DataError: the data can't be read or don't fit a network, or a feature is not finite.
+        UsageError: no network, labels that repeat, too few images or too small batches for HSIC_1, or an unknown
+            choice.
+        DataError: the data can't be read or don't fit a network, or no feature of a network is finite.
     """
+    chosen = Estimator.of(estimator, kernel, bandwidth, covariate)
+    stands = dict(enumerate(controls))
     subjects = [
-        network if isinstance(network, Subject) else Subject.of(network, position, layers, device, dtype)
-        for network in networks
+        _subject(network, place, position, pooling, taps, layers, device, dtype, stands.get(place, ""))
+        for place, network in enumerate(networks)
     ]
-    _check(subjects, batch_size)
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, shape=subjects[0].input_shape)
-    dataset = dataset.first(limit)
-    sums = accumulate(subjects, dataset, batch_size, progress)
-    warnings = []
-    if sums.left_out:
-        warnings.append(f"the last {sums.left_out} images were left out: a batch needs {SMALLEST_BATCH}")
-    return _result(subjects, sums, dataset, batch_size, warnings)
+    check([subject.label for subject in subjects], batch_size)
+    dataset: Dataset | Sequence[Batch] = data if not isinstance(data, str) else _named(data, subjects)
+    if isinstance(dataset, Dataset):
+        dataset = dataset.first(limit)
+    found = stream(subjects, dataset, Plan(chosen, batch_size, tolerance, resume), progress)
+    return CKAResult(*tables.tables(subjects, found, chosen, dataset, batch_size))
 
 
-def _check(subjects: Sequence[Subject], batch_size: int) -> None:
-    if not subjects:
-        raise UsageError("CKA needs at least one network")
-    labels = [subject.label for subject in subjects]
-    repeated = sorted({label for label in labels if labels.count(label) > 1})
-    if repeated:
-        raise UsageError(f"several networks are called {', '.join(repeated)}; give each its own label")
-    if batch_size < SMALLEST_BATCH:
-        raise UsageError(f"--batch-size must be at least {SMALLEST_BATCH} for HSIC_1, got {batch_size}")
+def _named(name: str, subjects: Sequence[Subject]) -> Dataset:
+    shape = next((subject.input_shape for subject in subjects if subject.input_shape), None)
+    return open_dataset(name, shape=shape)
 
 
-def accumulate(
-    subjects: Sequence[Subject],
-    dataset: Dataset,
-    batch_size: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> HSICSums:
-    """Run every network on every batch and sum HSIC_1 of all pairs of their layers."""
-    sums = HSICSums(tuple(key for subject in subjects for key in _keys(subject)))
-    inputs = [
-        (dataset if subject.input_shape is None else dataset.at(subject.input_shape)).batches(batch_size)
-        for subject in subjects
-    ]
-    batches: Iterator[tuple[Tensor, ...]] = zip(*inputs, strict=True)
-    total = -(-len(dataset) // batch_size)
-    for index, batch in enumerate(batches):
-        examples = len(batch[0])
-        if examples < SMALLEST_BATCH:
-            sums.skip(examples)
-        else:
-            triangles: dict[str, Tensor] = {}
-            for subject, images in zip(subjects, batch, strict=True):
-                triangles |= _triangles(subject, images, index * batch_size)
-            sums.update(triangles, index, examples)
-        if progress is not None:
-            progress(index + 1, total)
-    return sums
-
-
-def _keys(subject: Subject) -> list[str]:
-    return [f"{subject.label}\0{layer}" for layer in subject.paths]
-
-
-@torch.inference_mode()
-def _triangles(subject: Subject, images: Tensor, first: int) -> dict[str, Tensor]:
-    triangles: dict[str, Tensor] = {}
-
-    def receive(layer: str, features: Tensor) -> None:
-        half = triangle(features)
-        if not bool(half.isfinite().all()):
-            bad = torch.nonzero(~features.isfinite().all(dim=1)).flatten()
-            where = f"image {first + int(bad[0])}" if len(bad) else f"the batch from image {first} on"
-            raise DataError(f"{subject.label}: features of {layer} are not finite for {where}")
-        triangles[f"{subject.label}\0{layer}"] = half
-
-    module, modes = subject.module, {part: part.training for part in subject.module.modules()}
-    parameter = next(module.parameters(), None)
-    module.eval()
-    try:
-        with capturing(module, subject.paths, receive):
-            module(images if parameter is None else images.to(parameter.device, parameter.dtype))
-    finally:
-        for part, training in modes.items():
-            part.training = training
-    return triangles
-
-
-def _result(
-    subjects: Sequence[Subject], sums: HSICSums, dataset: Dataset, batch_size: int, warnings: list[str]
-) -> CKAResult:
-    values, left_out = sums.cka(), sums.jackknife()
-    low, high = jackknife_interval(values, left_out)
-    starts = np.cumsum([0, *(len(subject.paths) for subject in subjects)])
-    spans = [slice(starts[i], starts[i + 1]) for i in range(len(subjects))]
-    common = {"estimator": ESTIMATOR, "data": f"{dataset.name} ({dataset.split})", "n": sums.examples}
-    cells: list[dict[str, Any]] = []
-    diagonal: list[dict[str, Any]] = []
-    pairs = list(itertools.combinations(range(len(subjects)), 2)) or [(0, 0)]
-    for i, j in pairs:
-        a, b = subjects[i], subjects[j]
-        block = (spans[i], spans[j])
-        names = {"network_a": a.label, "network_b": b.label}
-        shared = common | names | {"features": _joint(a.features, b.features)}
-        more = {"batches": int(sums.batches.sum()), "batch_size": min(batch_size, len(dataset))}
-        cells += _cells(a, b, values[block], low[block], high[block], shared | more)
-        diagonal.append(shared | {"relation": _relation(a, b)} | _diagonal(values[block], left_out[:, *block]))
-    warnings += [
-        f"{subject.label}: CKA with {layer} is undefined: its HSIC with itself is zero, as that of constant features"
-        for subject, span in zip(subjects, spans, strict=True)
-        for layer, own in zip(subject.paths, np.diagonal(values)[span], strict=True)
-        if np.isnan(own)
-    ]
-    return CKAResult(CKA_CELLS.frame(cells), CKA_DIAGONAL.frame(diagonal), tuple(warnings))
-
-
-def _cells(
-    a: Subject,
-    b: Subject,
-    values: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    shared: Mapping[str, Any],
-) -> list[dict[str, Any]]:
-    return [
-        {
-            **shared,
-            "layer_a": layer_a,
-            "layer_b": layer_b,
-            "role_a": a.roles.get(layer_a, ""),
-            "role_b": b.roles.get(layer_b, ""),
-            "index_a": x,
-            "index_b": y,
-            "value": values[x, y],
-            "low": low[x, y],
-            "high": high[x, y],
-            "status": "constant features" if np.isnan(values[x, y]) else "ok",
-        }
-        for x, layer_a in enumerate(a.paths)
-        for y, layer_b in enumerate(b.paths)
-    ]
-
-
-def _diagonal(values: np.ndarray, left_out: np.ndarray) -> dict[str, Any]:
-    rows, columns = values.shape
-    if rows != columns:
-        nothing = dict.fromkeys(("mean", "low", "high"), np.nan)
-        return nothing | {"blocks": 0, "status": f"{rows} against {columns} blocks: there is no diagonal"}
-    mean = np.array(np.diagonal(values).mean())
-    low, high = jackknife_interval(mean, np.diagonal(left_out, axis1=1, axis2=2).mean(axis=1))
-    status = "a block's CKA is undefined" if np.isnan(mean) else "ok"
-    return {"blocks": rows, "mean": float(mean), "low": float(low), "high": float(high), "status": status}
-
-
-def _joint(a: str, b: str) -> str:
-    return a if a == b else f"{a} | {b}"
-
-
-def _relation(a: Subject, b: Subject) -> str:
-    if a is b:
-        return "itself"
-    if False in (a.trained, b.trained):
-        return "untrained"
-    same = a.config is not None and a.config == b.config
-    return "other seed" if same and None not in (a.seed, b.seed) and a.seed != b.seed else ""
+def _subject(
+    network: Network | Subject | nn.Module,
+    place: int,
+    position: Position,
+    pooling: Pooling,
+    taps: Sequence[str],
+    layers: Callable[[str], bool],
+    device: str,
+    dtype: torch.dtype | None,
+    control: Control,
+) -> Subject:
+    if isinstance(network, Subject):
+        return network
+    if isinstance(network, Network):
+        return Subject.of(network, position, layers, device, dtype, pooling, control)
+    return Subject.module_of(f"{type(network).__name__} {place + 1}", network, taps, pooling)

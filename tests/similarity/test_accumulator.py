@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import naive
 from mixanalysis.errors import UsageError
-from mixanalysis.similarity.accumulator import GROUPS, HSICSums, jackknife_interval, triangle
+from mixanalysis.similarity.accumulator import GROUPS, HSICSums, combined, jackknife_interval, ratio
+from mixanalysis.similarity.grams import Centred, gram
 
 LAYERS = ("a", "b", "c")
 WIDTHS = {"a": 3, "b": 7, "c": 40}
@@ -34,44 +35,115 @@ def batches_of(count, size=6, seed=0):
     return batches
 
 
-def sums_of(batches, indices=None):
-    sums = HSICSums(LAYERS)
+def centred(features):
+    return Centred.of([gram(layer) for layer in features])
+
+
+def sums_of(batches, indices=None, names=(LAYERS,), within=True):
+    sums = HSICSums(names, within=within)
     for index in range(len(batches)) if indices is None else indices:
-        batch = batches[index]
-        sums.update({layer: triangle(batch[layer]) for layer in LAYERS}, index, len(batch["a"]))
+        sums.update(centred([batches[index][layer] for layer in LAYERS]), index)
     return sums
 
 
+def cka_of(sums, bias="unbiased"):
+    return ratio(sums.hsic(bias))
+
+
+def jackknife_of(sums):
+    return ratio(sums.left_out_hsic())
+
+
 def same(first, second, tolerance=1e-12):
-    np.testing.assert_allclose(first.sums, second.sums, rtol=tolerance, atol=tolerance)
+    for name in ("unbiased", "biased", "pairing", "top"):
+        np.testing.assert_allclose(getattr(first, name), getattr(second, name), rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(first.batches, second.batches)
-    assert (first.layers, first.examples, first.left_out) == (second.layers, second.examples, second.left_out)
+    for name in ("names", "within", "examples", "left_out", "done", "reasons"):
+        assert getattr(first, name) == getattr(second, name)
 
 
-def test_triangles_carry_hsic_as_their_inner_product():
+def test_products_are_hsic():
     x, y = torch.randn(9, 4, dtype=torch.float64), torch.randn(9, 5, dtype=torch.float64)
-    assert triangle(x).shape == (36,)
-    assert float(triangle(x) @ triangle(y)) == pytest.approx(naive.hsic1(x @ x.T, y @ y.T), abs=1e-12)
+    both = centred([x, y])
+    products = both.products(slice(0, 2), slice(0, 2)) / (9 * 6)
+    assert float(products[0, 1]) == pytest.approx(naive.hsic1(x @ x.T, y @ y.T), abs=1e-12)
+    np.testing.assert_allclose(both.contributions().sum(1) / 54, products.diagonal(), atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [4, 63, 64, 65, 130, 200])
+def test_blocks_of_rows_make_the_whole_matrix(n):
+    x = torch.randn(n, 5000, dtype=torch.float64, generator=torch.Generator().manual_seed(n)) + 3
+    whole = x - x.mean(dim=0)
+    matrix = gram(x)
+    torch.testing.assert_close(matrix, whole @ whole.T, rtol=0, atol=1e-9)
+    assert torch.equal(matrix, matrix.T)
+    both = centred([x, x[:, :40]])
+    expected = torch.einsum("aij,bij->ab", both.matrices, both.matrices)
+    torch.testing.assert_close(both.products(slice(0, 1), slice(0, 2)), expected[:1], rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 40])
-def test_every_pair_of_layers_is_the_definition(count):
+@pytest.mark.parametrize("bias", ["unbiased", "biased"])
+def test_every_pair_of_layers_is_the_definition(count, bias):
     batches = batches_of(count)
-    values = sums_of(batches).cka()
+    values = cka_of(sums_of(batches), bias)
     for i, first in enumerate(LAYERS):
         for j, second in enumerate(LAYERS):
-            expected = naive.minibatch_cka([b[first] for b in batches], [b[second] for b in batches])
+            expected = naive.minibatch_cka([b[first] for b in batches], [b[second] for b in batches], bias)
             assert values[i, j] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("bias", ["unbiased", "biased"])
+def test_layers_of_different_networks_only(bias):
+    batches = batches_of(5)
+    whole = sums_of(batches).hsic(bias)
+    across = sums_of(batches, names=(("a",), ("b", "c")), within=False).hsic(bias)
+    np.testing.assert_allclose(across[0], whole[0], rtol=1e-12)
+    np.testing.assert_allclose(np.diagonal(across), np.diagonal(whole), rtol=1e-12)
+    assert across[1, 2] == 0
+
+
+def test_random_pairings_have_the_variance_that_z_is_in_units_of():
+    generator = torch.Generator().manual_seed(0)
+    batches = batches_of(3, size=12)
+    sums = sums_of(batches)
+    observed = sums.unbiased.sum(axis=0)[0, 2]
+    assert sums.z()[0, 2] == pytest.approx(observed / math.sqrt(sums.pairing[0, 2]), rel=1e-12)
+    drawn = []
+    for _ in range(3000):
+        total = 0.0
+        for batch in batches:
+            order = torch.randperm(len(batch["a"]), generator=generator)
+            n = len(order)
+            both = centred([batch["a"], batch["c"][order]])
+            total += float((both.matrices[0] * both.matrices[1]).sum()) / (n * (n - 3))
+        drawn.append(total)
+    assert np.var(drawn) == pytest.approx(sums.pairing[0, 2], rel=0.1)
+    assert abs(np.mean(drawn)) < 4 * math.sqrt(sums.pairing[0, 2] / 3000)
+
+
+def test_examples_that_carry_a_layer():
+    batches = batches_of(4, size=20)
+    batches[2]["b"][7] += 300.0
+    shares = sums_of(batches).top_share()
+    assert shares[1] > 0.5 > max(shares[0], shares[2])
+
+
+def test_regressing_a_layer_out_is_partial_correlation():
+    batches = batches_of(5, size=10)
+    sums = sums_of(batches)
+    values = ratio(sums.hsic(), covariate=2)
+    expected = naive.deconfounded_cka(*([batch[layer] for batch in batches] for layer in LAYERS))
+    assert values[0, 1] == pytest.approx(expected, abs=1e-12)
 
 
 def test_self_similarity_and_symmetry():
     # 50 layers: large enough for BLAS to sum the two triangles in different orders
     generator = torch.Generator().manual_seed(0)
-    names = tuple(map(str, range(50)))
-    sums = HSICSums(names)
+    sums = HSICSums((tuple(map(str, range(50))),), within=True)
     for index in range(3):
-        sums.update({name: triangle(torch.randn(21, 5, generator=generator)) for name in names}, index, 21)
-    values = sums.cka()
+        sums.update(centred([torch.randn(21, 5, generator=generator) for _ in range(50)]), index)
+    values = cka_of(sums)
     assert np.abs(np.diagonal(values) - 1).max() < 1e-12
     np.testing.assert_array_equal(values, values.T)
     assert np.abs(values).max() <= 1 + 1e-12
@@ -87,44 +159,70 @@ def test_any_split_merges_to_the_same(count, workers, seed, order):
     order.shuffle(indices)
     for index in indices:
         shares[order.randrange(workers)].append(index)
-    merged = HSICSums(LAYERS)
+    merged = HSICSums((LAYERS,), within=True)
     for share in shares:
         merged.merge(sums_of(batches, share))
     same(merged, whole)
-    np.testing.assert_allclose(merged.cka(), whole.cka(), atol=1e-12)
-    np.testing.assert_allclose(merged.jackknife(), whole.jackknife(), atol=1e-11)
+    np.testing.assert_allclose(cka_of(merged), cka_of(whole), atol=1e-12)
+    np.testing.assert_allclose(jackknife_of(merged), jackknife_of(whole), atol=1e-11)
 
 
 def test_merging_adds_what_was_left_out():
-    first, second = sums_of(batches_of(2)), sums_of(batches_of(3))
-    first.skip(2)
-    second.skip(1)
+    batches = batches_of(5)
+    first, second = sums_of(batches, [0, 1]), sums_of(batches, [2, 3, 4])
+    first.skip(5, 2)
+    second.skip(6, 1)
     first.merge(second)
     assert first.left_out == 3
-    assert first.examples == 6 + 5 + 6 + 6 + 5
+    assert first.examples == 6 * 4 + 5
     assert first.batches.sum() == 5
+    assert first.done == set(range(7))
+
+
+def test_a_batch_is_not_added_twice():
+    batches = batches_of(3)
+    with pytest.raises(UsageError, match=r"both accumulators have added batch 1"):
+        sums_of(batches, [0, 1]).merge(sums_of(batches, [1, 2]))
+
+
+def test_the_first_reason_stays():
+    sums = sums_of(batches_of(1))
+    more = centred([torch.randn(6, 3) for _ in LAYERS])
+    sums.update(more, 9, {1: "late"})
+    sums.update(more, 4, {1: "early", 0: "other"})
+    assert sums.reasons == {1: (4, "early"), 0: (4, "other")}
+
+
+def test_another_number_of_layers():
+    with pytest.raises(UsageError, match=r"expected 3 layers, got 2"):
+        HSICSums((LAYERS,)).update(centred([torch.randn(6, 3)] * 2), 0)
+
+
+def test_nothing_to_combine():
+    with pytest.raises(UsageError, match=r"there is nothing to combine"):
+        combined([])
 
 
 def test_state_goes_round():
     sums = sums_of(batches_of(35))
-    sums.skip(3)
+    sums.skip(36, 3)
     state = sums.state_dict()
     same(HSICSums.from_state_dict(state), sums, tolerance=0)
-    before = state["sums"].copy()
+    before = state["unbiased"].copy()
     continued = HSICSums.from_state_dict(state)
     batch = batches_of(1, seed=9)[0]
     for each in (sums, continued):
-        each.update({layer: triangle(batch[layer]) for layer in LAYERS}, 35, 5)
+        each.update(centred([batch[layer] for layer in LAYERS]), 35)
     same(continued, sums, tolerance=0)
-    np.testing.assert_array_equal(state["sums"], before)
+    np.testing.assert_array_equal(state["unbiased"], before)
 
 
 def test_jackknife_leaves_each_batch_out_once():
     batches = batches_of(6)
     sums = sums_of(batches)
-    left_out = sums.jackknife()
+    left_out = jackknife_of(sums)
     assert left_out.shape == (6, 3, 3)
-    low, high = jackknife_interval(sums.cka(), left_out)
+    low, high = jackknife_interval(cka_of(sums), left_out)
     for i, first in enumerate(LAYERS):
         for j, second in enumerate(LAYERS):
             pairs = [(b[first], b[second]) for b in batches]
@@ -133,12 +231,12 @@ def test_jackknife_leaves_each_batch_out_once():
                 assert (low[i, j], high[i, j]) == pytest.approx((1, 1), abs=1e-12)
             else:
                 assert (low[i, j], high[i, j]) == pytest.approx((lower, upper), abs=1e-11)
-                assert lower < sums.cka()[i, j] < upper
+                assert lower < cka_of(sums)[i, j] < upper
 
 
 def test_jackknife_of_many_batches_leaves_groups_out():
     batches = batches_of(GROUPS + 5)
-    left_out = sums_of(batches).jackknife()
+    left_out = jackknife_of(sums_of(batches))
     assert left_out.shape == (GROUPS, 3, 3)
     for group in (0, 4, 5, GROUPS - 1):
         rest = [batch for index, batch in enumerate(batches) if index % GROUPS != group]
@@ -148,8 +246,8 @@ def test_jackknife_of_many_batches_leaves_groups_out():
 
 def test_one_batch_has_no_interval():
     sums = sums_of(batches_of(1))
-    assert sums.jackknife().shape == (0, 3, 3)
-    low, high = jackknife_interval(sums.cka(), sums.jackknife())
+    assert jackknife_of(sums).shape == (0, 3, 3)
+    low, high = jackknife_interval(cka_of(sums), jackknife_of(sums))
     assert np.isnan(low).all()
     assert np.isnan(high).all()
 
@@ -164,17 +262,17 @@ def test_interval_covers_the_value_of_many_images():
         x = torch.from_numpy(rng.normal(size=(count, 4)))
         return x, x @ torch.from_numpy(mixing) + 3 * torch.from_numpy(rng.normal(size=(count, 8)))
 
-    many = HSICSums(("x", "y"))
+    many = HSICSums((("x",), ("y",)))
     for index in range(2000):
         x, y = features(n)
-        many.update({"x": triangle(x), "y": triangle(y)}, index, n)
-    truth = many.cka()[0, 1]
+        many.update(centred([x, y]), index)
+    truth = cka_of(many)[0, 1]
     for _ in range(runs):
-        sums = HSICSums(("x", "y"))
+        sums = HSICSums((("x",), ("y",)))
         for index in range(batches):
             x, y = features(n)
-            sums.update({"x": triangle(x), "y": triangle(y)}, index, n)
-        low, high = jackknife_interval(sums.cka(), sums.jackknife())
+            sums.update(centred([x, y]), index)
+        low, high = jackknife_interval(cka_of(sums), jackknife_of(sums))
         covered += low[0, 1] <= truth <= high[0, 1]
     assert 0.85 * runs <= covered
 
@@ -183,7 +281,7 @@ def test_a_constant_layer_is_undefined_alone():
     batches = batches_of(4)
     for batch in batches:
         batch["b"] = torch.full_like(batch["b"], 0.3)
-    values = sums_of(batches).cka()
+    values = cka_of(sums_of(batches))
     assert np.isnan(values[1]).all()
     assert np.isnan(values[:, 1]).all()
     expected = naive.minibatch_cka([b["a"] for b in batches], [b["c"] for b in batches])
@@ -194,25 +292,20 @@ def test_a_layer_that_is_constant_in_one_batch_stays_defined():
     batches = batches_of(4)
     batches[2]["b"] = torch.full_like(batches[2]["b"], 0.3)
     expected = naive.minibatch_cka([b["a"] for b in batches], [b["b"] for b in batches])
-    assert sums_of(batches).cka()[0, 1] == pytest.approx(expected, abs=1e-12)
+    assert cka_of(sums_of(batches))[0, 1] == pytest.approx(expected, abs=1e-12)
     assert math.isfinite(expected)
-
-
-def test_missing_layers():
-    with pytest.raises(UsageError, match=r"no features of b, c: these modules never ran"):
-        HSICSums(LAYERS).update({"a": torch.zeros(6)}, 0, 4)
 
 
 def test_accumulators_of_different_layers():
     with pytest.raises(UsageError, match=r"accumulators of different layers can't be merged"):
-        HSICSums(LAYERS).merge(HSICSums(("a", "c", "b")))
+        HSICSums((LAYERS,)).merge(HSICSums((("a", "c", "b"),)))
 
 
 def test_no_batch_at_all():
     with pytest.raises(UsageError, match=r"no batch of at least 4 examples; use more images or larger batches"):
-        HSICSums(LAYERS).cka()
+        HSICSums((LAYERS,)).hsic()
 
 
 def test_too_short_a_batch():
     with pytest.raises(UsageError, match=r"at least 4 examples, got 3"):
-        triangle(torch.randn(3, 5))
+        centred([torch.randn(3, 5)])

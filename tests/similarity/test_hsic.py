@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import mixanalysis as mx
 import naive
 from mixanalysis.errors import UsageError
-from mixanalysis.similarity.hsic import gram, u_centred
+from mixanalysis.similarity.grams import gram
+from mixanalysis.similarity.hsic import u_centred
 
 SIZES = {"fewest": (4, 3, 2), "few features": (17, 2, 5), "many features": (9, 40, 60), "one feature": (12, 1, 1)}
 sizes = pytest.mark.parametrize(("n", "p", "q"), SIZES.values(), ids=SIZES)

@@ -214,7 +214,7 @@ def test_constant_features_are_undefined_alone():
     assert set(status.loc[["flat", "last"]]) == {"constant features"}
     assert set(status.loc[list(LAYERS)]) == {"ok"}
     assert result.warnings == tuple(
-        f"a: CKA with {layer} is undefined: its HSIC with itself is zero, as that of constant features"
+        f"a: {layer}: CKA is undefined: its HSIC with itself is zero, as that of constant features"
         for layer in ("flat", "last")
     )
     assert json.loads(to_json(result.to_json()))["warnings"] == list(result.warnings)
@@ -317,31 +317,69 @@ class TestLeavesNetworksAlone:
         assert 1e-5 < np.abs(half - single).max(axis=None) < 0.2
 
 
-def test_not_finite_features_name_network_layer_and_image():
+class Spoiled(nn.Module):
+    """Gives NaN for images whose first pixel is above 9."""
+
+    def forward(self, x):
+        return torch.where(x[:, :1] > 9, torch.nan, x)
+
+
+def test_not_finite_features_name_network_layer_and_image_and_spoil_nothing_else():
+    data = vectors(21)
+    data.images[13, 0] = data.images[18, 0] = 10.0
+    module = nn.ModuleList([sequential(0), Spoiled()])
+    module.forward = lambda x: (module[0](x), module[1](x))
+    layers = {"bad": "1", "first": "0.0", "second": "0.2"}
+    other = Subject("other", sequential(1), LAYERS)
+    result = mx.cka(Subject("net", module, layers), other, data=data, batch_size=8)
+    assert result.warnings == ("net: bad: CKA is undefined: not finite for image 13",)
+    assert result.matrix.loc["bad"].isna().all()
+    assert result.matrix.drop(index="bad").notna().all(axis=None)
+    status = result.cells.set_index("layer_a")["status"]
+    assert set(status.loc["bad"]) == {"not finite for image 13"}
+    assert set(status.drop(index="bad")) == {"ok"}
+    plain = mx.cka(Subject("net", module, {"first": "0.0", "second": "0.2"}), other, data=data, batch_size=8)
+    np.testing.assert_array_equal(result.matrix.drop(index="bad"), plain.matrix)
+
+
+def test_a_network_without_any_finite_features():
     images = vectors(21).images.clone()
     images[13, 2] = float("nan")
-    images[18, 0] = float("nan")
-    with pytest.raises(DataError, match=r"^net: features of first are not finite for image 13$"):
+    message = r"^net: features of first are not finite for image 13, and no layer has better ones$"
+    with pytest.raises(DataError, match=message):
         mx.cka(Subject("net", sequential(), LAYERS), data=data_of(images), batch_size=8)
 
 
-def test_features_whose_products_overflow_name_the_batch():
-    data = data_of(torch.randn(12, 5, generator=torch.Generator().manual_seed(0)) * 1e30)
-    module = nn.Sequential(nn.Flatten())
-    with pytest.raises(DataError, match=r"^net: features of x are not finite for the batch from image 0 on$"):
-        mx.cka(Subject("net", module, {"x": "0"}), data=data, batch_size=8)
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e15, 1e30])
+def test_features_beyond_the_range_of_float32_products(scale):
+    images = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    module, other = nn.Sequential(nn.Flatten()), Subject("b", sequential(1).float(), LAYERS)
+    plain = mx.cka(Subject("a", module, {"x": "0"}), other, data=data_of(images), batch_size=8).matrix
+
+    class Scaled(nn.Module):
+        def forward(self, x):
+            return x * scale
+
+    scaled = Subject("a", nn.Sequential(Scaled()), {"x": "0"})
+    np.testing.assert_allclose(mx.cka(scaled, other, data=data_of(images), batch_size=8).matrix, plain, atol=1e-6)
+
+
+class Idle(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.idle = nn.Linear(5, 3).double(), nn.Linear(5, 3).double()
+
+    def forward(self, x):
+        return self.used(x)
 
 
 def test_modules_that_never_run():
-    class Idle(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.used, self.idle = nn.Linear(5, 3).double(), nn.Linear(5, 3).double()
-
-        def forward(self, x):
-            return self.used(x)
-
-    with pytest.raises(UsageError, match=r"no features of a.idle: these modules never ran"):
+    result = mx.cka(Subject("a", Idle(), {"idle": "idle", "used": "used"}), data=vectors())
+    assert list(result.matrix.index) == ["used", "idle"]
+    assert result.matrix.loc["used", "used"] == pytest.approx(1.0, abs=1e-12)
+    assert result.matrix.loc["idle"].isna().all()
+    assert result.warnings == ("a: idle: CKA is undefined: never ran",)
+    with pytest.raises(UsageError, match=r"^a: none of the modules idle ever ran$"):
         mx.cka(Subject("a", Idle(), {"idle": "idle"}), data=vectors())
 
 

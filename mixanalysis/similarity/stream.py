@@ -1,0 +1,166 @@
+"""One pass over the data: every network once per batch, HSIC of all pairs of layers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixanalysis import distributed
+from mixanalysis.datasets import Dataset
+from mixanalysis.errors import DataError, UsageError
+from mixanalysis.features import Batch
+from mixanalysis.similarity.accumulator import GROUPS, HSICSums, Pass, combined, jackknife_interval, ratio
+from mixanalysis.similarity.estimators import Estimator
+from mixanalysis.similarity.grams import SMALLEST_BATCH, Centred
+from mixanalysis.similarity.resume import Resume
+from mixanalysis.similarity.subjects import Layer, Observation, RawBatch, inputs, raw_batches
+
+INPUT = (Layer("input", "", 0),)
+"""Stands last where the input is regressed out."""
+
+Progress = Callable[[int, int], None]
+
+
+class Source(Protocol):
+    """Where a network's features come from, batch by batch: a module that runs, or a file that was kept."""
+
+    @property
+    def label(self) -> str:
+        """Name of the network."""
+
+    def observe(self, raw: RawBatch, make: Callable[[Tensor], Tensor]) -> Observation:
+        """Its layers for one batch, with what `make` made of their features."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the data are gone through.
+
+    Attributes:
+        estimator: which CKA is wanted.
+        batch_size: images per batch.
+        tolerance: stop once no interval is wider than this to either side; 0 for all data.
+        resume: where finished batches are kept, or None.
+    """
+
+    estimator: Estimator = field(default_factory=Estimator)
+    batch_size: int = 64
+    tolerance: float = 0.0
+    resume: Resume | None = None
+
+
+def stream(
+    sources: Sequence[Source], data: Dataset | Sequence[Batch], plan: Plan, progress: Progress | None = None
+) -> Pass:
+    """Sum HSIC over batches; under torchrun every process takes its share of whole batches.
+
+    Raises:
+        UsageError: no module ran, no batch was long enough, or the data are empty.
+        DataError: a network's layers change from batch to batch.
+    """
+    here = distributed.world()
+    found = None if plan.resume is None else plan.resume.load()
+    done = set() if found is None else set(found.sums.done)
+    own: Pass | None = found if here.leads else None
+    total = -(-len(data) // plan.batch_size) if isinstance(data, Dataset) else _length(data)
+    for raw in raw_batches(data, plan.batch_size):
+        if raw.index not in done and raw.index % here.size == here.rank:
+            own = _add(sources, raw, plan.estimator, own)
+            if plan.resume is not None:
+                plan.resume.save(own)
+        if progress is not None:
+            progress(raw.index + 1, max(total, raw.index + 1))
+        if plan.tolerance and (raw.index + 1) % GROUPS == 0 and _precise(_together(own), plan):
+            break
+    if own is not None and plan.resume is not None:
+        plan.resume.save(own, now=True)
+    return _together(own)
+
+
+def _length(data: object) -> int:
+    try:
+        return len(data)  # type: ignore[arg-type]
+    except TypeError:
+        return 0
+
+
+def _add(sources: Sequence[Source], raw: RawBatch, estimator: Estimator, own: Pass | None) -> Pass:
+    """Run all networks on one batch; too short a batch is run only where nothing else tells the layers."""
+    if raw.examples < SMALLEST_BATCH and own is not None:
+        own.sums.skip(raw.index, raw.examples)
+        return own
+    observations = [source.observe(raw, estimator.kernel.gram) for source in sources]
+    layers = tuple(observation.layers for observation in observations)
+    values = [value for observation in observations for value in observation.values]
+    if estimator.covariate:
+        layers = (*layers, INPUT)
+        values.append(estimator.kernel.gram(inputs(raw)))
+    if own is None:
+        names = tuple(tuple(layer.name for layer in part) for part in layers)
+        own = Pass(layers, HSICSums(names, within=len(sources) == 1))
+    for source, before, now in zip(sources, own.layers, layers, strict=False):
+        if [layer.name for layer in before] != [layer.name for layer in now]:
+            message = (
+                f"{source.label}: its modules run in another order or number in batch {raw.index} than before, so that "
+                "their features can't be matched; choose modules that run once"
+            )
+            raise DataError(message)
+    if raw.examples < SMALLEST_BATCH:
+        own.sums.skip(raw.index, raw.examples)
+        return own
+    reasons: dict[int, str] = {}
+    start = 0
+    for source, observation in zip(sources, observations, strict=True):
+        reasons |= {start + position: reason for position, reason in observation.reasons.items()}
+        start += len(observation.layers)
+        if all(value is None for value in observation.values):
+            layer, reason = observation.layers[0].name, observation.reasons[0]
+            raise DataError(f"{source.label}: features of {layer} are {reason}, and no layer has better ones")
+    own.sums.update(Centred.of(_present(values)), raw.index, reasons)
+    return own
+
+
+def _present(values: Sequence[Tensor | None]) -> list[Tensor]:
+    """The values, with zeros where there are no features."""
+    like = next(value for value in values if value is not None)
+    return [torch.zeros_like(like) if value is None else value.to(like.device) for value in values]
+
+
+def _together(own: Pass | None) -> Pass:
+    """The passes of all processes as one, the same in each."""
+    states = distributed.gathered(None if own is None else (own.layers, own.sums.state_dict()))
+    parts = [state for state in states if state is not None]
+    if not parts:
+        raise UsageError("the data hold no batch")
+    if len(states) == 1 and own is not None:
+        return own
+    return Pass(parts[0][0], combined([HSICSums.from_state_dict(state) for _, state in parts]))
+
+
+def _precise(found: Pass, plan: Plan) -> bool:
+    """Whether the widest interval of all cells is narrow enough."""
+    bias, covariate = plan.estimator.bias, -1 if plan.estimator.covariate else None
+    values = ratio(found.sums.hsic(bias), covariate)
+    low, high = jackknife_interval(values, ratio(found.sums.left_out_hsic(bias), covariate))
+    widths = (high - low)[np.isfinite(high - low)]
+    return bool(len(widths)) and float(widths.max()) / 2 <= plan.tolerance
+
+
+def check(labels: Sequence[str], batch_size: int) -> None:
+    """Refuse what can't be compared.
+
+    Raises:
+        UsageError: no network, labels that repeat, or batches too small for HSIC_1.
+    """
+    if not labels:
+        raise UsageError("CKA needs at least one network")
+    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    if repeated:
+        raise UsageError(f"several networks are called {', '.join(repeated)}; give each its own label")
+    if batch_size < SMALLEST_BATCH:
+        raise UsageError(f"--batch-size must be at least {SMALLEST_BATCH} for HSIC_1, got {batch_size}")
