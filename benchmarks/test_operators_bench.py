@@ -5,11 +5,8 @@ python -m pytest -m benchmark benchmarks/test_operators_bench.py
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
-import time
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -17,46 +14,10 @@ import torch
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from measuring import medians, peak
 from mixanalysis.operators import Dense, Kronecker, Lift, Masked
 
 pytestmark = pytest.mark.benchmark
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(name="tell")
-def _tell(capsys):
-    def tell(line):
-        with capsys.disabled():
-            print(f"\n  {line}", end="")
-
-    return tell
-
-
-def medians(*functions, repeats=7):
-    """Median CPU seconds of each, measured in turn so that the machine's mood is shared."""
-    seconds = [[] for _ in functions]
-    for _ in range(repeats):
-        for function, taken in zip(functions, seconds, strict=True):
-            start = time.process_time()
-            function()
-            taken.append(time.process_time() - start)
-    return [statistics.median(taken) for taken in seconds]
-
-
-def peak(function):
-    """Bytes of arrays that a call holds at most, beyond what there was."""
-    tracemalloc.start()
-    function()
-    held = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return held
 
 
 def normal(*shape, seed=0):

@@ -10,14 +10,9 @@ from __future__ import annotations
 import importlib
 import logging
 import math
-import os
 import statistics
 import time
-import tracemalloc
 import warnings
-
-# before numpy chooses its threads
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -28,6 +23,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 
 import mixanalysis as mx
+from measuring import medians, peak
 from mixanalysis.checkpoints import save_checkpoint
 from mixanalysis.models import MixerConfig, MixingLayer, Patches
 from mixanalysis.models.mixer import Mixer
@@ -40,23 +36,6 @@ from mixanalysis.spectra.sweep import masked_noise
 pytestmark = pytest.mark.benchmark
 
 LEVEL = 0.01
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(name="tell")
-def _tell(capsys):
-    def tell(line):
-        with capsys.disabled():
-            print(f"\n  {line}", end="")
-
-    return tell
 
 
 @pytest.fixture(name="watch")
@@ -86,26 +65,6 @@ def _watch(tell):
             return table, time.process_time() - start
 
     return watch
-
-
-def medians(*functions, repeats=5):
-    """Median CPU seconds of each, measured in turn so that the machine's mood is shared."""
-    seconds = [[] for _ in functions]
-    for _ in range(repeats):
-        for function, taken in zip(functions, seconds, strict=True):
-            start = time.process_time()
-            function()
-            taken.append(time.process_time() - start)
-    return [statistics.median(taken) for taken in seconds]
-
-
-def peak(function):
-    """Bytes of arrays that a call holds at most, beyond what there was."""
-    tracemalloc.start()
-    function()
-    held = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return held
 
 
 def noise(a, b, generator):

@@ -76,8 +76,9 @@ def run(module: nn.Module, batch: Batch) -> None:
             return value
         return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
 
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
     try:
         # not inference_mode: tensors carry a version only outside of it, which tells when a tap was overwritten
         with torch.no_grad():
@@ -86,8 +87,8 @@ def run(module: nn.Module, batch: Batch) -> None:
             else:
                 module(moved(batch))
     finally:
-        for part, training in modes.items():
-            part.training = training
+        for part in training:
+            part.training = True
 
 
 @contextlib.contextmanager

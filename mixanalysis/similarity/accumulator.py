@@ -91,7 +91,7 @@ class HSICSums:
         if len(centred.matrices) != len(self.pairing):
             raise UsageError(f"expected {len(self.pairing)} layers, got {len(centred.matrices)}")
         n, group = centred.examples, index % GROUPS
-        contributions = centred.contributions()
+        contributions = centred.contributions
         own = contributions.sum(dim=1) / (n * (n - 3))
         end = len(self.pairing)
         pairs = [(span, slice(span.stop, end)) for span in self.spans if span.stop < end]

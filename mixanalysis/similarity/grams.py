@@ -6,11 +6,13 @@ HSIC_1 doesn't see it (U-centring removes every a_i + a_j).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from scipy.linalg import blas
 from torch import Tensor
 
 from mixanalysis.errors import UsageError
@@ -20,11 +22,14 @@ SMALLEST_BATCH = 4
 
 KernelName = Literal["linear", "rbf"]
 
-_COLUMNS = 4096
+_COLUMNS = 512
 """Features are centred and multiplied in chunks of this many columns, which stay in the cache."""
 
-_ROWS = 64
-"""Rows of a block of the lower triangle; the blocks above the diagonal are mirrored, not computed."""
+_ROWS = 32
+"""Rows of a block; of two equal triangles only the blocks of one are multiplied."""
+
+_SYRK = {torch.float32: blas.ssyrk, torch.float64: blas.dsyrk}
+"""On a CPU: half the work of a full product, which torch has no name for."""
 
 _SMALLEST_SQUARE = 1e-30
 """Mean squared norm below which float32 products would lose digits to underflow."""
@@ -53,57 +58,72 @@ class Kernel:
     def __str__(self) -> str:
         return self.name if self.name == "linear" else f"rbf({self.bandwidth:g} median)"
 
-    def gram(self, features: Tensor) -> Tensor:
-        """Gram matrix of examples.
+    def triangle(self, features: Tensor) -> Tensor | None:
+        """Lower triangle of the Gram matrix of examples.
 
         Args:
             features: shape (n, d), floating point.
 
         Returns:
-            Symmetric, shape (n, n), in the features' precision, at least float32; features that are equal for all
-            examples give zeros. Not finite where features aren't.
+            Shape (n, n), in the features' precision, at least float32; what stands above the diagonal has no meaning.
+            Zeros for features that are equal for all examples, None for features that aren't finite.
         """
-        matrix = gram(features)
-        return matrix if self.name == "linear" else _rbf(matrix, self.bandwidth)
+        matrix = _triangle(features)
+        return matrix if self.name == "linear" or matrix is None else _rbf(mirror_(matrix), self.bandwidth)
+
+    def gram(self, features: Tensor) -> Tensor | None:
+        """The whole Gram matrix, symmetric; the rest is that of `triangle`."""
+        matrix = self.triangle(features)
+        return None if matrix is None else mirror_(matrix)
 
 
-def gram(features: Tensor) -> Tensor:
+def gram(features: Tensor) -> Tensor | None:
     """Linear Gram matrix of centred features; see `Kernel.gram`."""
+    return Kernel().gram(features)
+
+
+def mirror_(triangles: Tensor) -> Tensor:
+    """Make matrices symmetric from their lower triangles, in place, over the last two axes."""
+    n = triangles.shape[-1]
+    for first in range(0, n, _ROWS):
+        last = min(first + _ROWS, n)
+        triangles[..., :first, first:last] = triangles[..., first:last, :first].mT
+        square = triangles[..., first:last, first:last]
+        square.copy_(square.tril() + square.tril(-1).mT)
+    return triangles
+
+
+def _triangle(features: Tensor) -> Tensor | None:
     if features.dtype not in (torch.float32, torch.float64):
         features = features.float()
-    n = features.shape[0]
-    matrix, mean_square = _product(features)
+    if torch.equal(features[0], features[-1]) and bool((features == features[0]).all()):
+        return features.new_zeros(len(features), len(features))
+    matrix = _product(features)
     trace = float(matrix.trace())
-    if features.dtype == torch.float32 and not _SMALLEST_SQUARE * n < trace < float("inf"):
-        # out of float32's range, or constant, or not finite at all
-        features = features.double()
-        matrix, mean_square = _product(features)
+    if features.dtype == torch.float32 and not _SMALLEST_SQUARE * len(features) < trace < math.inf:
+        # out of the range of float32, or not finite at all
+        matrix = _product(features.double())
         trace = float(matrix.trace())
-    rounding = n * (n * torch.finfo(features.dtype).eps) ** 2 * float(mean_square)
-    if trace <= rounding and bool((features == features[0]).all()):
-        return torch.zeros_like(matrix)
-    return matrix
+    return matrix if math.isfinite(trace) else None
 
 
-def _product(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Product of centred features with themselves, and the squared norm of their mean."""
+def _product(features: Tensor) -> Tensor:
+    """Lower triangle of the product of centred features with themselves."""
     n, d = features.shape
+    syrk = _SYRK.get(features.dtype) if features.device.type == "cpu" else None
     matrix = features.new_zeros(n, n)
-    mean_square = features.new_zeros((), dtype=torch.float64)
+    shares = features.new_full((n,), 1 / n)
     for start in range(0, d, _COLUMNS):
         chunk = features[:, start : start + _COLUMNS]
-        mean = chunk.mean(dim=0)
-        mean_square += mean.double().square().sum()
-        centred = chunk - mean
+        centred = chunk - shares @ chunk
+        if syrk is not None:
+            # BLAS counts in columns: our rows are its columns, and its upper triangle is our lower one
+            syrk(1.0, centred.numpy().T, 1.0, matrix.numpy().T, trans=1, lower=0, overwrite_c=1)
+            continue
         for first in range(0, n, _ROWS):
             last = min(first + _ROWS, n)
             matrix[first:last, :last].addmm_(centred[first:last], centred[:last].mT)
-    for first in range(0, n, _ROWS):
-        last = min(first + _ROWS, n)
-        matrix[:first, first:last] = matrix[first:last, :first].mT
-        square = matrix[first:last, first:last]
-        square.copy_((square + square.mT) / 2)
-    return matrix, mean_square
+    return matrix
 
 
 def _rbf(matrix: Tensor, bandwidth: float) -> Tensor:
@@ -125,31 +145,33 @@ class Centred:
     Attributes:
         matrices: shape (layers, n, n), zero diagonals and row sums (Szekely & Rizzo 2014).
         diagonals: float64, shape (layers, n); diagonals of the double-centred H K H.
+        contributions: float64, shape (layers, n); what each example adds to <U(K), U(K)>.
     """
 
     matrices: Tensor
     diagonals: Tensor
+    contributions: Tensor
 
     @classmethod
-    def of(cls, grams: Sequence[Tensor]) -> Centred:
-        """U-centre Gram matrices, in the widest of their precisions.
+    def of(cls, triangles: Sequence[Tensor]) -> Centred:
+        """U-centre Gram matrices given by their lower triangles, in the widest of their precisions.
 
         Matrices of which only rounding errors would be left become exact zeros. That happens where
         K_ij = a_i + a_j off the diagonal: for constant features, and where all differences are between one example
         and the rest, or equally large.
 
         Args:
-            grams: for each layer, shape (n, n), n >= 4.
+            triangles: for each layer, shape (n, n), n >= 4.
 
         Raises:
             UsageError: n is below 4.
         """
-        n = grams[0].shape[-1]
+        n = triangles[0].shape[-1]
         if n < SMALLEST_BATCH:
             raise UsageError(f"HSIC_1 needs at least {SMALLEST_BATCH} examples, got {n}")
-        eps = torch.tensor([torch.finfo(matrix.dtype).eps for matrix in grams], device=grams[0].device)
-        widest = torch.float64 if any(matrix.dtype == torch.float64 for matrix in grams) else torch.float32
-        return cls._of(torch.stack([matrix.to(widest) for matrix in grams]), eps.double())
+        eps = torch.tensor([torch.finfo(matrix.dtype).eps for matrix in triangles], device=triangles[0].device)
+        widest = torch.float64 if any(matrix.dtype == torch.float64 for matrix in triangles) else torch.float32
+        return cls._of(mirror_(torch.stack([matrix.to(widest) for matrix in triangles])), eps.double())
 
     @classmethod
     def _of(cls, grams: Tensor, eps: Tensor) -> Centred:
@@ -165,19 +187,16 @@ class Centred:
         grams -= shift[:, None, :]
         grams.diagonal(dim1=1, dim2=2).zero_()
         rounding = 8 * eps * own.abs().amax(dim=1)
-        nothing = torch.linalg.vector_norm(grams, dim=(1, 2), dtype=torch.float64) <= n * rounding
+        contributions = torch.linalg.vector_norm(grams, dim=2, dtype=torch.float64).square()
+        nothing = contributions.sum(dim=1) <= (n * rounding).square()
         grams[nothing] = 0
-        return cls(grams, diagonals)
+        contributions[nothing] = 0
+        return cls(grams, diagonals, contributions)
 
     @property
     def examples(self) -> int:
         """Examples of the batch, n."""
         return self.matrices.shape[-1]
-
-    def contributions(self) -> Tensor:
-        """What each example adds to each layer's <U(K), U(K)>, float64, shape (layers, n)."""
-        norms: Tensor = torch.linalg.vector_norm(self.matrices, dim=2, dtype=torch.float64)
-        return norms.square()
 
     def products(self, rows: slice, columns: slice) -> Tensor:
         """<U(K), U(L)> of some layers with some others, float64, shape (rows, columns)."""

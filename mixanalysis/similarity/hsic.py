@@ -67,7 +67,7 @@ def linear_cka(x: Array, y: Array, estimator: Bias = "unbiased") -> float:
         estimator: "unbiased" (HSIC_1, can be negative) or "biased" (Kornblith et al. 2019).
 
     Returns:
-        The value, or NaN where a self-term isn't positive (constant features).
+        The value, or NaN where a self-term isn't positive (constant features), or features aren't finite.
 
     Raises:
         UsageError: the numbers of examples differ, or are below 4, or the estimator is unknown.
@@ -86,12 +86,16 @@ def _cka(kernel: Kernel, x: Array, y: Array, estimator: Bias) -> float:
         raise UsageError(f"features must have shapes (n, d1) and (n, d2), got {tuple(x.shape)} and {tuple(y.shape)}")
     if estimator not in ("unbiased", "biased"):
         raise UsageError(f'estimator must be "unbiased" or "biased", got {estimator!r}')
-    centred = Centred.of([kernel.gram(features) for features in both])
+    grams = [matrix for features in both if (matrix := kernel.triangle(features)) is not None]
+    if len(grams) < len(both):
+        return math.nan
+    centred = Centred.of(grams)
     whole = slice(0, 2)
     terms = centred.products(whole, whole)
     if estimator == "biased":
         terms = biased(terms, centred.diagonals, centred.diagonals)
-    cross, self_x, self_y = (float(terms[at]) for at in ((0, 1), (0, 0), (1, 1)))
+    # BLAS may differ in the last digit between (x, y) and (y, x)
+    cross, self_x, self_y = float(terms[0, 1] + terms[1, 0]) / 2, float(terms[0, 0]), float(terms[1, 1])
     if self_x <= 0 or self_y <= 0:
         return math.nan
     return cross / (math.sqrt(self_x) * math.sqrt(self_y))

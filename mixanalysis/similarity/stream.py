@@ -33,7 +33,7 @@ class Source(Protocol):
     def label(self) -> str:
         """Name of the network."""
 
-    def observe(self, raw: RawBatch, make: Callable[[Tensor], Tensor]) -> Observation:
+    def observe(self, raw: RawBatch, make: Callable[[Tensor], Tensor | None]) -> Observation:
         """Its layers for one batch, with what `make` made of their features."""
 
 
@@ -94,12 +94,12 @@ def _add(sources: Sequence[Source], raw: RawBatch, estimator: Estimator, own: Pa
     if raw.examples < SMALLEST_BATCH and own is not None:
         own.sums.skip(raw.index, raw.examples)
         return own
-    observations = [source.observe(raw, estimator.kernel.gram) for source in sources]
+    observations = [source.observe(raw, estimator.kernel.triangle) for source in sources]
     layers = tuple(observation.layers for observation in observations)
     values = [value for observation in observations for value in observation.values]
     if estimator.covariate:
         layers = (*layers, INPUT)
-        values.append(estimator.kernel.gram(inputs(raw)))
+        values.append(estimator.kernel.triangle(inputs(raw)))
     if own is None:
         names = tuple(tuple(layer.name for layer in part) for part in layers)
         own = Pass(layers, HSICSums(names, within=len(sources) == 1))

@@ -122,12 +122,12 @@ class Subject:
         """Which tensors are compared, and what of them is kept."""
         return f"{self.features}, {POOLINGS[self.pooling]}"
 
-    def observe(self, raw: RawBatch, make: Callable[[Tensor], Tensor]) -> Observation:
+    def observe(self, raw: RawBatch, make: Callable[[Tensor], Tensor | None]) -> Observation:
         """Run on one batch and make something of every layer's features as soon as they are there.
 
         Args:
             raw: the batch.
-            make: from features of shape (n, d); its answer is not finite exactly where they aren't.
+            make: from features of shape (n, d); None where they aren't finite.
 
         Raises:
             UsageError: a tap gives no row of features for each example, or none of the modules ever ran.
@@ -138,15 +138,13 @@ class Subject:
         reasons: dict[Call, str] = {}
 
         def receive(call: Call, features: Tensor) -> None:
-            value = make(features)
+            values[call] = make(features)
             sizes[call] = features.shape[1]
-            values[call] = value
-            if not bool(value.sum().isfinite()):
+            if values[call] is None:
                 rows = torch.nonzero(~features.isfinite().all(dim=1)).flatten()
                 reasons[call] = (
                     f"not finite for image {raw.first + int(rows[0])}" if len(rows) else "too large for float64"
                 )
-                values[call] = None
 
         with capturing(self.module, self.paths, receive, pooling=self.pooling, batch=batch) as aliases:
             run(self.module, batch)
