@@ -90,12 +90,11 @@ def _cka(kernel: Kernel, x: Array, y: Array, estimator: Bias) -> float:
     if len(grams) < len(both):
         return math.nan
     centred = Centred.of(grams)
-    matrices = centred.matrices.double()
-    # term by term, since BLAS may differ in the last digit between (x, y) and (y, x)
-    terms = torch.stack([torch.stack([(a * b).sum() for b in matrices]) for a in matrices])
+    whole = slice(0, 2)
+    terms = centred.products(whole, whole)
     if estimator == "biased":
         terms = biased(terms, centred.diagonals, centred.diagonals)
-    cross, self_x, self_y = float(terms[0, 1] + terms[1, 0]) / 2, float(terms[0, 0]), float(terms[1, 1])
+    cross, self_x, self_y = float(terms[0, 1]), float(terms[0, 0]), float(terms[1, 1])
     if self_x <= 0 or self_y <= 0:
         return math.nan
     return cross / (math.sqrt(self_x) * math.sqrt(self_y))
