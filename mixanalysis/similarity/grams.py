@@ -183,8 +183,8 @@ class Centred:
         diagonals = own - sums * (2 / n) + total / n**2
         hollow = sums - own
         shift = (hollow / (n - 2) - hollow.sum(dim=1, keepdim=True) / (2 * (n - 1) * (n - 2))).to(grams.dtype)
-        grams -= shift[:, :, None]
-        grams -= shift[:, None, :]
+        # one sum, so that the matrices stay symmetric to the last digit
+        grams -= shift[:, :, None] + shift[:, None, :]
         grams.diagonal(dim1=1, dim2=2).zero_()
         rounding = 8 * eps * own.abs().amax(dim=1)
         contributions = torch.linalg.vector_norm(grams, dim=2, dtype=torch.float64).square()
