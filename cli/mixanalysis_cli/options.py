@@ -61,7 +61,15 @@ Output = Annotated[
 ]
 FigureFormat = Annotated[Format, typer.Option("--format", help="File format of the figures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Data = Annotated[str, typer.Option("--data", help="Images: digits (embedded), noise, or the path of a .npz file.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="Images: digits (embedded), noise, FILE.npz, or your files: mnist:DIR, cifar10:DIR, cifar100:DIR, "
+        "stl10:DIR, folder:DIR. Bytes are mapped to [-1, 1]; to [0, 1] with cifar10/unit:DIR, by the usual mean and "
+        "deviation with cifar10/standard:DIR.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first images.", show_default="all")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")]
 Device = Annotated[str, typer.Option("--device", help="Where the networks run: cpu, cuda, cuda:1, ...")]

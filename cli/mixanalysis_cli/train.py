@@ -58,8 +58,8 @@ def command(
         typer.Option(
             "--image-size",
             min=1,
-            help="Side of the resized images; digits only.",
-            show_default="16 for digits",
+            help="Side that images are resized to; not those of a .npz file.",
+            show_default="16 for digits, else their own",
         ),
     ] = None,
     patch: Annotated[int, typer.Option("--patch", min=1, help="Side of a patch in pixels.")] = 4,

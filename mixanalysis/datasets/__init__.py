@@ -8,6 +8,7 @@ import torch
 
 from mixanalysis.datasets.dataset import Dataset, Split
 from mixanalysis.datasets.digits import digits
+from mixanalysis.datasets.local import KINDS, is_local, open_local
 from mixanalysis.datasets.npz import read_npz
 from mixanalysis.errors import DataError
 
@@ -21,13 +22,15 @@ def open_dataset(
     """Open a data set by name.
 
     Args:
-        name: "digits" (embedded), "noise" (independent standard Gaussian pixels), or the path of a .npz file.
+        name: "digits" (embedded), "noise" (independent standard Gaussian pixels), files that the user has
+            (mnist:DIR, cifar10:DIR, cifar100:DIR, stl10:DIR, folder:DIR; see `local`), or the path of a .npz file.
         split: "train" or "test".
-        shape: (channels, height, width) of the noise images; digits and npz images keep their own.
+        shape: (channels, height, width) of the noise images, and what images of a folder are scaled to and cropped;
+            others keep their own.
         seed: of the noise.
 
     Raises:
-        DataError: there is no such data set, or the file can't be read.
+        DataError: there is no such data set, or a file is missing or can't be read.
     """
     if name == "digits":
         return digits(split)
@@ -35,9 +38,12 @@ def open_dataset(
         generator = torch.Generator().manual_seed(seed)
         images = torch.randn(NOISE_IMAGES, *(shape or (1, 16, 16)), generator=generator)
         return Dataset("noise", split, images, None, classes=0)
+    if is_local(name):
+        return open_local(name, split, shape)
     if name.endswith(".npz"):
         return read_npz(Path(name), split)
-    raise DataError(f"unknown data set {name!r}; use digits, noise, or the path of a .npz file")
+    files = ", ".join(f"{kind}:DIR" for kind in KINDS)
+    raise DataError(f"unknown data set {name!r}; use digits, noise, {files}, or the path of a .npz file")
 
 
 __all__ = ["Dataset", "Split", "open_dataset"]

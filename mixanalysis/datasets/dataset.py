@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,29 +16,78 @@ from mixanalysis.errors import DataError
 
 Split = Literal["train", "test"]
 
+Shape = tuple[int, int, int]
+"""(channels, height, width) of one image."""
+
+_CHUNK = 1024
+"""Images that are converted at once where all of them are wanted."""
+
+
+class Scale(NamedTuple):
+    """What bytes become: (byte/255 - mean)/std.
+
+    Attributes:
+        mean: for each channel, or one for all.
+        std: for each channel, or one for all.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+SYMMETRIC = Scale((0.5,), (0.5,))
+"""[0, 255] to [-1, 1], the default."""
+
+UNIT = Scale((0.0,), (1.0,))
+"""[0, 255] to [0, 1]."""
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images in a fixed order.
 
+    Bytes stay bytes until they are asked for: `batches`, `take` and `images` scale them and bring them to `target`.
+
     Attributes:
         name: as the user named it.
         split: "train" or "test".
-        images: float32, shape (N, channels, height, width), values in [-1, 1] for the embedded data.
+        pixels: shape (N, channels, height, width); float32 as a network takes them, or uint8 for `scale`.
         labels: int64, shape (N,), or None.
         classes: number of classes, 0 without labels.
         resizable: whether the images may be resized and their grey value repeated over colours.
+        note: what is to be said about the files, such as whether they are the official ones.
+        scale: of bytes.
+        target: shape that the images are resized to; None keeps their own.
     """
 
     name: str
     split: Split
-    images: Tensor
+    pixels: Tensor
     labels: Tensor | None
     classes: int
     resizable: bool = False
+    note: str = ""
+    scale: Scale = SYMMETRIC
+    target: Shape | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.pixels)
+
+    @property
+    def shape(self) -> Shape:
+        """(channels, height, width) of one image."""
+        return self.target or _shape(self.pixels)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """All images, float32, shape (N, channels, height, width); bytes are mapped to [-1, 1] by default."""
+        if self.pixels.dtype == torch.float32 and self.shape == _shape(self.pixels):
+            return self.pixels
+        return torch.cat([self._converted(part) for part in self.pixels.split(_CHUNK)])
+
+    def take(self, index: Tensor) -> Tensor:
+        """The images at these places, float32, shape (len(index), channels, height, width)."""
+        return self._converted(self.pixels[index])
 
     def first(self, limit: int | None) -> Dataset:
         """The first `limit` images, or all of them for None.
@@ -50,27 +100,30 @@ class Dataset:
         if limit < 1:
             raise DataError(f"{self.name}: --limit must be at least 1, got {limit}")
         labels = None if self.labels is None else self.labels[:limit]
-        return Dataset(self.name, self.split, self.images[:limit], labels, self.classes, self.resizable)
+        return replace(self, pixels=self.pixels[:limit], labels=labels)
 
-    def at(self, shape: tuple[int, int, int]) -> Dataset:
+    def at(self, shape: Shape) -> Dataset:
         """The same images as a network of input shape (channels, height, width) takes them.
+
+        Resizing is bilinear and antialiased, and happens when the images are asked for.
 
         Raises:
             DataError: the images have another shape and aren't resizable.
         """
-        own = (self.images.shape[1], self.images.shape[2], self.images.shape[3])
+        own = self.shape
         if own == shape:
             return self
         if not self.resizable or (own[0] != shape[0] and own[0] != 1):
             raise DataError(
-                f"{self.name}: its images have shape {_shape(own)}, the network takes {_shape(shape)}; "
+                f"{self.name}: its images have shape {_text(own)}, the network takes {_text(shape)}; "
                 "give data of that shape (--data FILE.npz)"
             )
-        images = self.images
-        if own[1:] != shape[1:]:
-            images = F.interpolate(images, size=shape[1:], mode="bilinear", align_corners=False, antialias=True)
-        images = images.expand(-1, shape[0], -1, -1).contiguous()
-        return Dataset(self.name, self.split, images, self.labels, self.classes, self.resizable)
+        # from an image that was resized before, its pixels have to be taken as they are now
+        return replace(self if self.target is None else self.settled(), target=shape)
+
+    def settled(self) -> Dataset:
+        """The same images with any resizing done once and for all."""
+        return self if self.target is None else replace(self, pixels=self.images, target=None)
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """Images in order, `size` at a time; the last batch may be shorter.
@@ -80,16 +133,28 @@ class Dataset:
         """
         if size < 1:
             raise DataError(f"--batch-size must be at least 1, got {size}")
-        yield from self.images.split(size)
+        yield from map(self._converted, self.pixels.split(size))
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over shape, pixel values and labels, in order."""
-        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().numpy().tobytes())
+        """SHA-256 over shape, pixel values and labels, in order, as a network takes them."""
+        digest = hashlib.sha256(repr((len(self), *self.shape)).encode())
+        for part in self.batches(_CHUNK):
+            digest.update(part.contiguous().numpy().tobytes())
         if self.labels is not None:
             digest.update(self.labels.numpy().tobytes())
         return digest.hexdigest()
+
+    def _converted(self, pixels: Tensor) -> Tensor:
+        if pixels.dtype == torch.uint8:
+            mean, std = (torch.tensor(values).view(-1, 1, 1) for values in self.scale)
+            pixels = pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
+        if self.shape == _shape(pixels):
+            return pixels
+        channels, *size = self.shape
+        if list(pixels.shape[2:]) != size:
+            pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
+        return pixels.expand(-1, channels, -1, -1).contiguous()
 
 
 def standardised(images: Tensor) -> Tensor:
@@ -97,5 +162,9 @@ def standardised(images: Tensor) -> Tensor:
     return images.to(torch.float32) * 2 - 1
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def _shape(pixels: Tensor) -> Shape:
+    return (pixels.shape[1], pixels.shape[2], pixels.shape[3])
+
+
+def _text(shape: Shape) -> str:
     return " x ".join(map(str, shape))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.lib.npyio import NpzFile
 
-from mixanalysis.datasets.dataset import Dataset, Split, standardised
+from mixanalysis.datasets.dataset import Dataset, Split
 from mixanalysis.errors import DataError
 
 
@@ -59,7 +59,7 @@ def _images(path: Path, images: np.ndarray) -> torch.Tensor:
             f"{path}: images must have shape (N, channels, height, width) or (N, height, width), got {images.shape}"
         )
     if images.dtype == np.uint8:
-        return standardised(torch.from_numpy(images).float().div(255))
+        return torch.from_numpy(images)
     if not np.issubdtype(images.dtype, np.floating):
         raise DataError(f"{path}: images must be bytes or floating-point numbers, got {images.dtype}")
     with np.errstate(over="ignore"):

@@ -152,13 +152,13 @@ def inputs(networks: Iterable[Network]) -> list[dict[str, str]]:
 
 
 def data_record(dataset: Dataset) -> dict[str, Any]:
-    """Name, split, size and fingerprint of the data."""
+    """Name, split, size and fingerprint of the data, and what is to be said about their files."""
     return {
         "name": dataset.name,
         "split": dataset.split,
         "images": len(dataset),
         "fingerprint": dataset.fingerprint,
-    }
+    } | ({"note": dataset.note} if dataset.note else {})
 
 
 def versions() -> dict[str, str]:

@@ -26,19 +26,22 @@ def plan(
         sizes: the numbers that name the network.
         data: name of a data set with labels.
         patch: side of a patch in pixels.
-        image_size: side of the square images; digits only, 16 by default.
+        image_size: side of the square images that resizable data become; 16 for digits, else their own by default.
         limit: use only the first training images.
 
     Raises:
         UsageError: a size is out of range or doesn't apply.
         DataError: the data can't be read or have no labels.
     """
-    training, test = open_dataset(data, "train").first(limit), open_dataset(data, "test")
+    square = None if image_size is None else (3, image_size, image_size)
+    training, test = open_dataset(data, "train", shape=square).first(limit), open_dataset(data, "test", shape=square)
     if training.labels is None:
         raise DataError(f"{data}: has no labels to train on")
-    channels, height, width = (int(size) for size in training.images.shape[1:])
-    if training.resizable:
-        height = width = DIGITS_SIZE if image_size is None else image_size
+    channels, height, width = training.shape
+    if data == "digits" and image_size is None:
+        height = width = DIGITS_SIZE
+    elif training.resizable:
+        height, width = (height, width) if image_size is None else (image_size, image_size)
     elif image_size not in (None, height):
         raise UsageError(f"--image-size applies to resizable data only; the images of {data} keep their size")
     try:

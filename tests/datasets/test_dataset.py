@@ -112,5 +112,7 @@ class TestNoise:
 
 
 def test_unknown_names():
-    with pytest.raises(DataError, match=r"unknown data set 'mnist'; use digits, noise, or the path of a .npz file"):
+    with pytest.raises(
+        DataError, match=r"unknown data set 'mnist'; use digits, noise, mnist:DIR, .*, or the path of a "
+    ):
         mx.open_dataset("mnist")

@@ -1,0 +1,121 @@
+"""A folder of images, a sub-folder for each class, read with Pillow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mixanalysis.datasets.dataset import Shape, Split
+from mixanalysis.datasets.official import Raw
+from mixanalysis.errors import DataError
+
+ENDINGS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SPLITS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val", "validation")}
+"""Sub-folders that hold a split; without them the folder itself serves as both."""
+
+_GREY = {"1", "L"}
+_DEEP = ("I", "F")
+"""Pillow's modes of more than 8 bits a channel, such as I;16."""
+
+
+def paths(directory: Path, split: Split) -> list[Path]:
+    """The images of a split, ordered by class, then by path.
+
+    Raises:
+        DataError: the folder isn't there, or holds no sub-folder with images.
+    """
+    root = _root(directory, split)
+    found = [path for path in _files(root) if path.suffix.lower() in ENDINGS]
+    if not found:
+        raise DataError(f"{root}: holds no sub-folder with images ({' '.join(ENDINGS)}); a class is a sub-folder")
+    return found
+
+
+def read(directory: Path, split: Split, shape: Shape | None = None) -> Raw:
+    """Images and the number of their class among the sorted names of sub-folders, of both splits where there are two.
+
+    Images are grey where all are, colour otherwise. With a shape each is scaled to cover it (bicubic) and cropped in
+    the middle; without one they keep the size that they share.
+
+    Args:
+        directory: the folder.
+        split: which images.
+        shape: (channels, height, width), of which height and width count.
+
+    Raises:
+        DataError: an image can't be read or has more than 8 bits a channel, or they differ in size and there is no
+            shape, or Pillow isn't installed.
+    """
+    root, files = _root(directory, split), paths(directory, split)
+    classes = sorted({name for each in SPLITS for name in _classes(_root(directory, each))})
+    modes, sizes = zip(*map(_header, files), strict=True)
+    if shape is None and len(set(sizes)) > 1:
+        other = next(index for index, size in enumerate(sizes) if size != sizes[0])
+        raise DataError(
+            f"{directory}: images differ in size, {files[0].name} has {sizes[0][0]} x {sizes[0][1]} pixels, "
+            f"{files[other].name} {sizes[other][0]} x {sizes[other][1]}; choose one with --image-size"
+        )
+    size = sizes[0] if shape is None else (shape[2], shape[1])
+    mode = "L" if set(modes) <= _GREY else "RGB"
+    pixels = np.empty((len(files), len(mode), size[1], size[0]), np.uint8)
+    for index, path in enumerate(files):
+        pixels[index] = _pixels(path, mode, size)
+    labels = torch.tensor([classes.index(path.relative_to(root).parts[0]) for path in files])
+    skipped = [path for path in _files(root) if path.suffix.lower() not in ENDINGS]
+    note = f"{len(skipped)} files that aren't images are left out, such as {skipped[0].name}" if skipped else ""
+    return Raw(torch.from_numpy(pixels), labels, len(classes), note)
+
+
+def _root(directory: Path, split: Split) -> Path:
+    if not directory.is_dir():
+        raise DataError(f"{directory}: no such folder; give one with a sub-folder of images for each class")
+    parts = {each: [root for name in names if (root := directory / name).is_dir()] for each, names in SPLITS.items()}
+    if not any(parts.values()):
+        return directory
+    if not parts[split]:
+        names = " or ".join(SPLITS[split])
+        raise DataError(f"{directory}: holds {', '.join(r.name for p in parts.values() for r in p)}, but no {names}")
+    return parts[split][0]
+
+
+def _classes(root: Path) -> list[str]:
+    return [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def _files(root: Path) -> list[Path]:
+    """All files of the classes, by the parts of their paths."""
+    found = (path for name in _classes(root) for path in (root / name).rglob("*"))
+    return sorted((path for path in found if path.is_file()), key=lambda path: path.parts)
+
+
+def _header(path: Path) -> tuple[str, tuple[int, int]]:
+    """Mode and (width, height), without decoding the pixels."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise DataError("folder: reading images needs Pillow; install mixanalysis[images]") from None
+    try:
+        with Image.open(path) as image:
+            mode, size = image.mode, image.size
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not an image that can be read: {error}; remove it or store it again") from None
+    if mode.startswith(_DEEP):
+        raise DataError(f"{path}: has pixels of mode {mode}; store it with 8 bits a channel")
+    return mode, size
+
+
+def _pixels(path: Path, mode: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Shape (channels, height, width)."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            decoded = image.convert(mode)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path}: not an image that can be read: {error}; remove it or store it again") from None
+    if decoded.size != size:
+        decoded = ImageOps.fit(decoded, size, Image.Resampling.BICUBIC)
+    return np.asarray(decoded).reshape(size[1], size[0], -1).transpose(2, 0, 1)

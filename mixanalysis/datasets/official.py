@@ -1,0 +1,107 @@
+"""Files of the well-known data sets: where they are looked for, and whether they are the official ones."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from mixanalysis.errors import DataError
+
+
+class Raw(NamedTuple):
+    """What the files of a data set hold.
+
+    Attributes:
+        pixels: uint8, shape (N, channels, height, width).
+        labels: int64, shape (N,).
+        classes: number of classes.
+        note: what is to be said about the files.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    classes: int
+    note: str
+
+
+class Source(NamedTuple):
+    """A data set as its authors give it out.
+
+    Attributes:
+        title: its name.
+        home: where its files are described.
+        archive: the archive that holds the files, or what stands for it in a message.
+        folders: sub-folders in which the files may lie, besides the folder itself.
+        sums: MD5 (32 digits) or SHA-1 (40) of each file, unpacked.
+        pickled: a file of the version for Python, which is never opened.
+    """
+
+    title: str
+    home: str
+    archive: str
+    folders: tuple[str, ...]
+    sums: Mapping[str, str]
+    pickled: str = ""
+
+
+def find(source: Source, directory: Path, names: Sequence[str]) -> list[Path]:
+    """The files of these names, each as it is or packed with gzip.
+
+    Raises:
+        DataError: the folder isn't there, or a file of it.
+    """
+    if not directory.is_dir():
+        raise DataError(f"{directory}: no such folder; give the one that holds the files of {source.title}")
+    places = [place for name in ("", *source.folders) if (place := directory / name).is_dir()]
+    found: list[Path] = []
+    missing: list[str] = []
+    for name in names:
+        candidates = [place / (name + ending) for place in places for ending in ("", ".gz")]
+        path = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if path is None:
+            missing.append(name)
+        else:
+            found.append(path)
+    if missing:
+        raise DataError(f"{directory}: {_missing(source, directory, missing)}")
+    return found
+
+
+def _missing(source: Source, directory: Path, names: Sequence[str]) -> str:
+    what = f"{', '.join(names)} of {source.title} {'is' if len(names) == 1 else 'are'} missing"
+    where = f"{source.archive}, described at {source.home}"
+    if source.pickled and any(any(directory.glob(place + source.pickled)) for place in ("", "*/")):
+        return f"{what}; it holds the version for Python, whose pickles are never opened: get the binary one, {where}"
+    if (directory / source.archive).is_file():
+        return f"{what}; unpack {source.archive}"
+    return f"{what}; get {where}"
+
+
+def content(path: Path) -> bytes:
+    """A file's bytes, unpacked.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: can't be read: {error}; get the file again") from None
+
+
+def compared(source: Source, contents: Mapping[str, bytes]) -> str:
+    """Whether files, by their official names, are those that the authors give out."""
+    different = [name for name, data in contents.items() if _digest(source.sums[name], data) != source.sums[name]]
+    if not different:
+        return "official files"
+    return f"differs from the official file: {', '.join(different)}"
+
+
+def _digest(like: str, data: bytes) -> str:
+    return hashlib.new({32: "md5", 40: "sha1"}[len(like)], data, usedforsecurity=False).hexdigest()
