@@ -21,6 +21,14 @@ class Optimizer(StrEnum):
     sgd = "sgd"
 
 
+class Augment(StrEnum):
+    """Random changes of training images."""
+
+    none = "none"
+    crop_flip = "crop-flip"
+    auto = "auto"
+
+
 class Block(StrEnum):
     """Blocks of an MLP."""
 
@@ -98,6 +106,16 @@ def command(
         Optimizer, typer.Option("--optimizer", help="AdamW, or SGD with Nesterov momentum 0.9.")
     ] = Optimizer.adamw,
     weight_decay: Annotated[float, typer.Option("--weight-decay", help="Of weight matrices.")] = 0.01,
+    augment: Annotated[
+        Augment,
+        typer.Option(
+            "--augment",
+            help="Random crops (4 pixels of padding) and mirror images, and with auto two random operations more.",
+        ),
+    ] = Augment.none,
+    compile_: Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile.")] = False,
+    amp: Annotated[bool, typer.Option("--amp", help="Matrix products in bfloat16; weights stay float32.")] = False,
+    device: options.Device = "cpu",
     batch_size: options.BatchSize = 64,
     limit: options.Limit = None,
     seed: options.Seed = 0,
@@ -142,14 +160,28 @@ def command(
     )
     network, sets = plan(family, sizes, data, patch=patch, image_size=image_size, limit=limit)
     try:
-        settings = TrainingConfig(epochs, optimizer.value, lr, weight_decay, batch_size, seed)
+        settings = TrainingConfig(
+            epochs, optimizer.value, lr, weight_decay, batch_size, seed, augment.value, compile_, amp
+        )
     except ValueError as error:
         raise UsageError(str(error)) from None
     if dry_run:
         typer.echo(f"{out}: {network.family}, m = {network.width}, {settings}, {len(sets[0])} training images")
         return
     with terminal.progress(quiet=quiet) as stage:
-        train(network, sets, out, settings, resume=resume, force=force, keep_every=keep_every, progress=stage(family))
+        train(
+            network,
+            sets,
+            out,
+            settings,
+            resume=resume,
+            force=force,
+            keep_every=keep_every,
+            device=device,
+            progress=stage(family),
+        )
+    if sets[0].note and not quiet:
+        typer.echo(f"{data}: {sets[0].note}", err=True)
     found = describe(load(out))
     if json:
         terminal.show_json(found)

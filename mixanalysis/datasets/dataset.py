@@ -89,6 +89,19 @@ class Dataset:
         """The images at these places, float32, shape (len(index), channels, height, width)."""
         return self._converted(self.pixels[index])
 
+    def shades(self) -> tuple[Tensor, Tensor]:
+        """The values of black and white for each channel, as a network takes them.
+
+        Those of the bytes 0 and 255; of floating-point pixels the smallest and the largest that occur.
+        """
+        if self.pixels.dtype == torch.uint8:
+            channels = self.pixels.shape[1]
+            mean, std = (torch.tensor(values).expand(channels) for values in self.scale)
+            dark, bright = -mean / std, (1 - mean) / std
+        else:
+            dark, bright = self.pixels.amin(dim=(0, 2, 3)), self.pixels.amax(dim=(0, 2, 3))
+        return dark.expand(self.shape[0]), bright.expand(self.shape[0])
+
     def first(self, limit: int | None) -> Dataset:
         """The first `limit` images, or all of them for None.
 
@@ -147,7 +160,7 @@ class Dataset:
 
     def _converted(self, pixels: Tensor) -> Tensor:
         if pixels.dtype == torch.uint8:
-            mean, std = (torch.tensor(values).view(-1, 1, 1) for values in self.scale)
+            mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in self.scale)
             pixels = pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
         if self.shape == _shape(pixels):
             return pixels

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from mixanalysis.training.augment import Augment
 
 Optimizer = Literal["adamw", "sgd"]
 
@@ -18,7 +20,10 @@ class TrainingConfig:
         lr: peak learning rate; it falls to zero along half a cosine, step by step.
         weight_decay: decoupled for AdamW, an L2 term for SGD; applied to weight matrices alone.
         batch_size: images per step; the last batch of an epoch may be shorter.
-        seed: of initialisation, masks, permutations and the order of images.
+        seed: of initialisation, masks, permutations, the order of images and their augmentation.
+        augment: how the training images are changed at random (see `augment`).
+        compile: whether the network runs through torch.compile.
+        amp: whether matrix products run in bfloat16 (autocast); weights stay float32.
     """
 
     epochs: int = 60
@@ -27,6 +32,9 @@ class TrainingConfig:
     weight_decay: float = 0.01
     batch_size: int = 64
     seed: int = 0
+    augment: Augment = "none"
+    compile: bool = False
+    amp: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -38,4 +46,7 @@ class TrainingConfig:
             raise ValueError(msg)
         if self.optimizer not in ("adamw", "sgd"):
             msg = f'optimizer must be "adamw" or "sgd", got {self.optimizer!r}'
+            raise ValueError(msg)
+        if self.augment not in get_args(Augment):
+            msg = f"augment must be one of {', '.join(get_args(Augment))}, got {self.augment!r}"
             raise ValueError(msg)

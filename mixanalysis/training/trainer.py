@@ -21,10 +21,15 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckFailedError, CheckpointError, DataError, UsageError
 from mixanalysis.files import replacing
 from mixanalysis.models import FAMILIES, Config, to_dict
+from mixanalysis.training.augment import augmented
 from mixanalysis.training.settings import TrainingConfig
+from mixanalysis.training.sparse import family_state, sparsified
 
 SAVE_EVERY = 10.0
 """Seconds between two saves of the state that an interrupted run resumes from."""
+
+_LATER = ("augment", "compile", "amp")
+"""Settings that came after checkpoints had been written: at their defaults they aren't part of a run's name."""
 
 Progress = Callable[[int, int], None]
 
@@ -39,6 +44,7 @@ def train(
     force: bool = False,
     save_every: float = SAVE_EVERY,
     keep_every: int | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> Path:
     """Train a network and write its checkpoint.
@@ -56,17 +62,19 @@ def train(
         save_every: seconds between two saves of the state.
         keep_every: also keep a checkpoint of the initialisation and of each so many epochs, beside `out` and named
             after it with `-epochN`, for analyses over training.
+        device: where it is trained, such as "cuda"; not part of what names the run.
         progress: called after each step with the steps done and in all.
 
     Returns:
         The path of the checkpoint.
 
     Raises:
-        UsageError: `out` is a checkpoint of another run.
+        UsageError: `out` is a checkpoint of another run, or the device isn't there.
         DataError: the data have no labels, more classes than the network, or another shape.
         CheckFailedError: the loss or a weight is no longer finite.
     """
     settings = settings or TrainingConfig()
+    _check_device(device)
     training, test = (_fitted(dataset, config) for dataset in data)
     key = run_key(config, settings, training)
     if out.exists():
@@ -81,6 +89,9 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         module = FAMILIES[config.family].module(config)
+    if device == "cpu" and not settings.amp and not settings.compile:
+        module = sparsified(module)
+    module.to(device)
 
     def save(path: Path, epochs_done: int, loss: float | None) -> None:
         record = dataclasses.asdict(settings) | {
@@ -92,7 +103,9 @@ def train(
             "last_loss": loss,
             "test_accuracy": _accuracy(module, test),
         }
-        save_checkpoint(path, config, module.state_dict(), record)
+        if training.note:
+            record["data_note"] = training.note
+        save_checkpoint(path, config, family_state(module), record)
 
     def snapshot(epochs_done: int, loss: float | None) -> None:
         if keep_every is not None and epochs_done % keep_every == 0 and epochs_done < settings.epochs:
@@ -107,7 +120,13 @@ def train(
 
 def run_key(config: Config, settings: TrainingConfig, training: Dataset) -> str:
     """Name of a run by its content: family, configuration, settings and training data."""
-    content = [config.family, to_dict(config), dataclasses.asdict(settings), training.fingerprint]
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    chosen = {
+        name: value
+        for name, value in dataclasses.asdict(settings).items()
+        if name not in _LATER or value != defaults[name]
+    }
+    content = [config.family, to_dict(config), chosen, training.fingerprint]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -124,20 +143,23 @@ class _State:
 def _run(
     module: nn.Module, data: Dataset, settings: TrainingConfig, state: _State, progress: Progress | None
 ) -> float | None:
-    optimizer = _optimizer(module, settings)
+    optimizer, device = _optimizer(module, settings), _device(module)
+    forward = torch.compile(module) if settings.compile else module
     per_epoch = -(-len(data) // settings.batch_size)
     total = per_epoch * settings.epochs
     start, loss = _resumed(state.partial, state.key, module, optimizer)
     if start == 0:
         state.snapshot(0, None)
+    data = dataclasses.replace(data, pixels=data.pixels.to(device), labels=_labels(data).to(device))
     saved = time.monotonic()
     for epoch in range(start, settings.epochs):
         module.train()
-        sum_of_losses = torch.zeros(())
+        sum_of_losses = torch.zeros((), device=device)
         for step, (images, labels) in enumerate(_shuffled(data, settings, epoch), start=epoch * per_epoch):
             for group in optimizer.param_groups:
                 group["lr"] = settings.lr * (1 + math.cos(math.pi * step / total)) / 2
-            batch_loss = F.cross_entropy(module(images), labels)
+            with torch.autocast(device.type, torch.bfloat16, enabled=settings.amp):
+                batch_loss = F.cross_entropy(forward(images), labels)
             optimizer.zero_grad()
             batch_loss.backward()
             optimizer.step()
@@ -159,8 +181,10 @@ def _run(
 
 
 def _optimizer(module: nn.Module, settings: TrainingConfig) -> torch.optim.Optimizer:
-    matrices = [parameter for parameter in module.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in module.parameters() if parameter.ndim <= 1]
+    # the connections of a sparse layer are a vector that stands for a matrix
+    named = [(name.endswith(".values") or p.ndim > 1, p) for name, p in module.named_parameters()]
+    matrices = [parameter for is_matrix, parameter in named if is_matrix]
+    vectors = [parameter for is_matrix, parameter in named if not is_matrix]
     groups: list[dict[str, Any]] = [
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
@@ -171,11 +195,12 @@ def _optimizer(module: nn.Module, settings: TrainingConfig) -> torch.optim.Optim
 
 
 def _shuffled(data: Dataset, settings: TrainingConfig, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    # an epoch's order depends on seed and epoch alone, so that a resumed run sees the same batches
+    # an epoch's order and augmentation depend on seed and epoch alone, so that a resumed run sees the same batches
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
-    labels = _labels(data)
-    for chosen in torch.randperm(len(data), generator=generator).split(settings.batch_size):
-        yield data.images[chosen], labels[chosen]
+    labels, (dark, bright) = _labels(data), data.shades()
+    order = torch.randperm(len(data), generator=generator).to(labels.device)
+    for chosen in order.split(settings.batch_size):
+        yield augmented(data.take(chosen), settings.augment, dark, bright, generator), labels[chosen]
 
 
 def _resumed(
@@ -184,10 +209,10 @@ def _resumed(
     if key is None or not partial.exists():
         return 0, None
     try:
-        state = torch.load(partial, weights_only=True)
+        state = torch.load(partial, weights_only=True, map_location="cpu")
     except Exception:  # whatever is wrong with it, the run can start again
         return 0, None
-    if not isinstance(state, dict) or state.get("key") != key:
+    if not isinstance(state, dict) or state.get("key") != key or set(state["module"]) != set(module.state_dict()):
         return 0, None
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(state["optimizer"])
@@ -219,19 +244,30 @@ def _finished_key(path: Path) -> str | None:
 @torch.inference_mode()
 def _accuracy(module: nn.Module, data: Dataset) -> float:
     module.eval()
-    labels = _labels(data)
-    logits = torch.cat([module(batch) for batch in data.batches(256)])
-    return float((logits.argmax(dim=1) == labels).double().mean())
+    labels, device = _labels(data), _device(module)
+    guesses = torch.cat([module(batch.to(device)).argmax(dim=1).cpu() for batch in data.batches(256)])
+    return float((guesses == labels).double().mean())
 
 
 def _fitted(dataset: Dataset, config: Config) -> Dataset:
     classes = getattr(config, "classes", 0)
     if dataset.labels is None or not 0 < dataset.classes <= classes:
         raise DataError(f"{dataset.name}: training needs labels of at most {classes} classes, got {dataset.classes}")
-    return dataset.at(config.input_shape)
+    return dataset.at(config.input_shape).settled()
 
 
 def _labels(dataset: Dataset) -> Tensor:
     if dataset.labels is None:
         raise DataError(f"{dataset.name}: has no labels")
     return dataset.labels
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {device}: not available here: {str(error).splitlines()[0]}") from None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+from hashlib import sha256
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ import torch
 import mixanalysis as mx
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckFailedError, DataError, UsageError
-from mixanalysis.models import FAMILIES, Patches, Sizes, configure
+from mixanalysis.models import FAMILIES, Patches, Sizes, configure, to_dict
 from mixanalysis.training import TrainingConfig, run_key, trainer
 
 PATCHES = Patches(8, 8, 1, 4)
@@ -225,6 +227,9 @@ class TestKey:
                     {"weight_decay": 0.2},
                     {"batch_size": 31},
                     {"seed": 1},
+                    {"augment": "auto"},
+                    {"compile": True},
+                    {"amp": True},
                 )
             ),
         ]
@@ -233,6 +238,12 @@ class TestKey:
         keys |= {run_key(config_of(), QUICK, data[0].first(79))}
         assert len(keys) == len(settings) + len(SIZES)
         assert len(settings) - 1 == len(dataclasses.fields(TrainingConfig))
+
+    def test_settings_that_came_later_leave_older_names_alone(self, data):
+        content = ["mixer", to_dict(config_of()), dataclasses.asdict(QUICK), data[0].fingerprint]
+        for name in ("augment", "compile", "amp"):
+            del content[2][name]
+        assert run_key(config_of(), QUICK, data[0]) == sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 class TestSteps:
@@ -409,6 +420,7 @@ BAD_SETTINGS = {
     "zero rate": ({"lr": 0.0}, r"lr positive and .*, got 60, 64, 0.0 and 0.01"),
     "NaN rate": ({"lr": math.nan}, r"lr positive and .*, got 60, 64, nan and 0.01"),
     "decay": ({"weight_decay": -0.1}, r"weight_decay at least 0, got 60, 64, 0.002 and -0.1"),
+    "augmentation": ({"augment": "flip"}, r"augment must be one of none, crop-flip, auto, got 'flip'"),
     "optimiser": ({"optimizer": "adam"}, r'optimizer must be "adamw" or "sgd", got \'adam\''),
 }
 
@@ -417,6 +429,61 @@ BAD_SETTINGS = {
 def test_settings_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**change)
+
+
+class TestOptions:
+    @pytest.mark.parametrize("augment", ["crop-flip", "auto"])
+    def test_augmented_runs_resume_to_the_bit(self, augment, data, tmp_path):
+        settings = dataclasses.replace(QUICK, augment=augment)
+        whole = mx.train(config_of(), data, tmp_path / "whole", settings)
+        out = tmp_path / "resumed"
+        with pytest.raises(StopError):
+            mx.train(config_of(), data, out, settings, save_every=0, progress=stop_after(2 * STEPS + 1))
+        mx.train(config_of(), data, out, settings)
+        assert out.read_bytes() == whole.read_bytes()
+        plain = mx.load(mx.train(config_of(), data, tmp_path / "plain", QUICK)).module()
+        assert not torch.equal(plain.head.weight, mx.load(whole).module().head.weight)
+
+    def test_training_images_alone_are_augmented(self, data):
+        settings = dataclasses.replace(QUICK, augment="crop-flip")
+        batches = [
+            torch.cat([images for images, _ in trainer._shuffled(data[0], each, 1)]) for each in (settings, QUICK)
+        ]
+        assert batches[0].shape == batches[1].shape
+        assert not torch.equal(*batches)
+        again = torch.cat([images for images, _ in trainer._shuffled(data[0], settings, 1)])
+        assert torch.equal(again, batches[0])
+
+    def test_bfloat16_products_leave_float32_weights(self, data, tmp_path, monkeypatch):
+        seen = []
+        cross_entropy = trainer.F.cross_entropy
+        spy = lambda logits, labels: seen.append(logits.dtype) or cross_entropy(logits, labels)  # noqa: E731
+        monkeypatch.setattr(trainer.F, "cross_entropy", spy)
+        network = mx.load(mx.train(config_of(), data, tmp_path / "a", dataclasses.replace(QUICK, amp=True)))
+        assert set(seen) == {torch.bfloat16}
+        assert {parameter.dtype for parameter in network.module().parameters()} == {torch.float32}
+        assert network.provenance.training["amp"] is True
+
+    def test_compiled_modules_run_and_plain_ones_are_saved(self, data, tmp_path, monkeypatch):
+        compiled = []
+        monkeypatch.setattr(trainer.torch, "compile", lambda module: compiled.append(module) or module.forward)
+        settings = dataclasses.replace(QUICK, compile=True)
+        network = mx.load(mx.train(config_of(), data, tmp_path / "a", settings))
+        assert [type(module).__name__ for module in compiled] == ["Mixer"]
+        plain = mx.load(mx.train(config_of(), data, tmp_path / "b", QUICK))
+        expected = plain.module().state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in network.module().state_dict().items())
+
+    def test_a_device_that_is_not_there(self, data, tmp_path):
+        with pytest.raises(UsageError, match=r"--device cuda:99: not available here: \S"):
+            mx.train(config_of(), data, tmp_path / "a", QUICK, device="cuda:99")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_is_said_about_the_files_is_recorded(self, data, tmp_path):
+        noted = (dataclasses.replace(data[0], note="official files"), data[1])
+        record = mx.load(mx.train(config_of(), noted, tmp_path / "a", QUICK)).provenance.training
+        assert record["data_note"] == "official files"
+        assert "data_note" not in mx.load(mx.train(config_of(), data, tmp_path / "b", QUICK)).provenance.training
 
 
 class TestSnapshots:
