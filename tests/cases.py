@@ -8,7 +8,17 @@ import torch
 
 from mixanalysis.checkpoints import save_checkpoint
 from mixanalysis.layouts import load
-from mixanalysis.models import FAMILIES, Config, MixerConfig, Network, Patches, SMixerConfig, SWMLPConfig
+from mixanalysis.models import (
+    FAMILIES,
+    Config,
+    MixerConfig,
+    Network,
+    Patches,
+    PKConfig,
+    SMixerConfig,
+    StructuredMLPConfig,
+    SWMLPConfig,
+)
 
 PATCHES = Patches(height=8, width=12, channels=2, size=4)
 """Six patches, from images that are not square and have two colours."""
@@ -33,6 +43,19 @@ NETWORKS: dict[str, Config] = {
     ),
     "sw-mlp-resized": SWMLPConfig.of(PATCHES, 3, size=20, depth=2, density=0.4),
     "mlp": SWMLPConfig.of(PATCHES, 3, size=30, depth=2, density=1.0),
+    "pk-mixer": PKConfig.of(
+        PATCHES, 3, channels=5, depth=3, expansion=(1.5, 3.0), permutations="normal,none/commutation,random/none"
+    ),
+    "pk-mixer-resized": PKConfig.of(PATCHES, 3, channels=5, depth=2, tokens=4, permutations="none,commutation"),
+    "pk-s-mixer": PKConfig.of(PATCHES, 3, channels=5, depth=2, expansion=None, permutations="random,none"),
+    "monarch-mlp": StructuredMLPConfig.of(PATCHES, 3, "monarch", blocks=4, size=40, expansion=1.4),
+    "monarch-mlp-deep": StructuredMLPConfig.of(
+        PATCHES, 3, "monarch", blocks=6, depth=2, features=5, size=36, expansion=0.5, skip=True, activation="gelu"
+    ),
+    "kronecker-mlp": StructuredMLPConfig.of(PATCHES, 3, "kronecker", size=24, depth=3, expansion=2.0),
+    "kronecker-mlp-skip": StructuredMLPConfig.of(
+        PATCHES, 3, "kronecker", blocks=5, depth=2, features=5, expansion=2.0, skip=True
+    ),
 }
 """Configurations by name, every family and option among them."""
 

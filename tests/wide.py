@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor
 from torch.nn import functional as F
 
-from mixanalysis.models import MixingLayer, Network
+from mixanalysis.models import Config, MixingLayer, Network
 
 
 def vec(x: Tensor) -> Tensor:
@@ -24,10 +27,18 @@ def apply(layer: MixingLayer, v: Tensor) -> Tensor:
     return y if layer.bias is None else y + layer.bias.to(v.dtype)
 
 
+def gelu(config: Config) -> Callable[[Tensor], Tensor]:
+    """The configuration's variant of the activation."""
+    return partial(F.gelu, approximate="tanh" if getattr(config, "gelu", "erf") == "tanh" else "none")
+
+
 def wide_forward(network: Network, images: Tensor) -> Tensor:
     """Logits of the network, every mixing layer replaced by its effective operator on vec(features)."""
     config, module = network.config, network.module()
     mixer = hasattr(config, "tokens")
+    # a plain MLP has no skip, and its last layer no activation
+    plain = getattr(config, "skip", True) is False
+    phi = F.relu if getattr(config, "activation", "gelu") == "relu" else gelu(config)
     x = module.stem(images)
     v = vec(x) if mixer else x.flatten(1)
     for index, tap in enumerate(network.taps):
@@ -40,12 +51,12 @@ def wide_forward(network: Network, images: Tensor) -> Tensor:
             h = apply(layer, h)
             last = number == len(layers) - 1
             # a Mixer's two-layer block ends without an activation, all others end with one
-            if not (last and len(layers) == 2 and mixer):
-                h = F.gelu(h, approximate="none" if config.gelu == "erf" else "tanh")
+            if not (last and len(layers) == 2 and (mixer or (plain and index == len(network.taps) - 1))):
+                h = phi(h)
         if skip:
             v = apply(skip[0], v)
             v = vec(block.carry.norm(unvec(v, config.tokens))) if mixer else block.carry.norm(v)
-        v = v + h
+        v = h if plain else v + h
     if mixer:
         x = unvec(v, config.tokens)
         x = module.norm(x)

@@ -29,6 +29,13 @@ class Augment(StrEnum):
     auto = "auto"
 
 
+class Activation(StrEnum):
+    """Activations of an MLP."""
+
+    relu = "relu"
+    gelu = "gelu"
+
+
 class Block(StrEnum):
     """Blocks of an MLP."""
 
@@ -54,7 +61,11 @@ class MaskValue(StrEnum):
 def command(
     context: typer.Context,
     family: Annotated[
-        str, typer.Argument(help="mixer, rp-mixer, s-mixer, rp-s-mixer, sw-mlp or mlp.", show_default=False)
+        str,
+        typer.Argument(
+            help="mixer, rp-mixer, s-mixer, rp-s-mixer, pk-mixer, pk-s-mixer, sw-mlp, mlp, monarch-mlp, kronecker-mlp.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -99,6 +110,31 @@ def command(
     mask_value: Annotated[
         MaskValue | None,
         typer.Option("--mask-value", help="Masks in {0, 1/sqrt(p)} or {0, 1}.", show_default="inverse-root"),
+    ] = None,
+    permutations: Annotated[
+        str | None,
+        typer.Option(
+            "--permutations",
+            help="Of a PK network: normal, random, none or commutation for each base block, separated by commas and "
+            "repeated in turn; KIND/KIND for its two mixing blocks.",
+            show_default="normal",
+        ),
+    ] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(
+            "--blocks", min=1, help="k of Monarch or Kronecker weights.", show_default="divisor of m near its root"
+        ),
+    ] = None,
+    skip: Annotated[
+        bool | None,
+        typer.Option(
+            "--skip/--no-skip", help="LayerNorm and skip in Monarch and Kronecker MLPs.", show_default="no-skip"
+        ),
+    ] = None,
+    activation: Annotated[
+        Activation | None,
+        typer.Option("--activation", help="Of a Monarch or Kronecker MLP.", show_default="relu"),
     ] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=0, help="Passes over the training set.")] = 30,
     lr: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = 3e-3,
@@ -157,6 +193,10 @@ def command(
         block=None if block is None else block.value,
         mask=None if mask is None else mask.value,
         mask_value=None if mask_value is None else mask_value.value,
+        permutations=permutations,
+        blocks=blocks,
+        skip=skip,
+        activation=None if activation is None else activation.value,
     )
     network, sets = plan(family, sizes, data, patch=patch, image_size=image_size, limit=limit)
     try:

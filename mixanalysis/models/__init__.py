@@ -14,7 +14,9 @@ from mixanalysis.models.network import (
     Weights,
     load_weights,
 )
+from mixanalysis.models.pk import PKConfig
 from mixanalysis.models.s_mixer import SMixerConfig
+from mixanalysis.models.structured_mlp import StructuredMLPConfig
 from mixanalysis.models.sw_mlp import SWMLPConfig
 
 __all__ = [
@@ -25,11 +27,13 @@ __all__ = [
     "MixerConfig",
     "MixingLayer",
     "Network",
+    "PKConfig",
     "Patches",
     "Provenance",
     "SMixerConfig",
     "SWMLPConfig",
     "Sizes",
+    "StructuredMLPConfig",
     "Support",
     "Tap",
     "Weights",

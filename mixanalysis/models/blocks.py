@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mixanalysis.models.config import Gelu, Patches, Permutation
+from mixanalysis.models.config import Gelu, Patches
 
 Axis = Literal["token", "channel"]
+
+Order = Literal["none", "random", "swapped"]
+"""J1 and J2 of a shared matrix: those of normal mixing along its axis, random ones, or those of the other axis."""
 
 
 class PatchEmbedding(nn.Module):
@@ -34,8 +37,9 @@ class PatchEmbedding(nn.Module):
 class SharedLinear(nn.Module):
     """A mixing layer: one matrix shared along the other axis of S x C features.
 
-    With permutations it is HK Def. 5.1, J2 (I_copies kron W) J1, whatever the axis; the axis then only says how
-    the output is shaped. The index vectors refer to row-major flattened features.
+    With random permutations it is HK Def. 5.1, J2 (I_copies kron W) J1, whatever the axis; the axis then only says how
+    the output is shaped. The index vectors refer to row-major flattened features. Without them J1 is the commutation
+    and J2 its inverse for token mixing, both are the identity for channel mixing; "swapped" is the other way round.
 
     Args:
         size: features in and out along the axis.
@@ -49,10 +53,11 @@ class SharedLinear(nn.Module):
     perm_out: Tensor
 
     def __init__(
-        self, size: tuple[int, int], copies: int, axis: Axis, permutation: Permutation, *, bias: bool = True
+        self, size: tuple[int, int], copies: int, axis: Axis, permutation: Order, *, bias: bool = True
     ) -> None:
         super().__init__()
         self.copies, self.axis, self.permuted = copies, axis, permutation == "random"
+        self.swapped = permutation == "swapped"
         self.fan_in, self.fan_out = size
         self.weight = nn.Parameter(fan_in_normal_(torch.empty(self.fan_out, self.fan_in), self.fan_in))
         self.bias = nn.Parameter(torch.zeros(self.fan_out)) if bias else None
@@ -68,9 +73,17 @@ class SharedLinear(nn.Module):
             other = (self.fan_out, self.copies) if self.axis == "token" else (self.copies, self.fan_out)
             shaped: Tensor = mixed.unflatten(1, other)
             return shaped
+        if self.swapped:
+            return self._swapped(x)
         if self.axis == "token":
             return F.linear(x.mT, self.weight, self.bias).mT
         return F.linear(x, self.weight, self.bias)
+
+    def _swapped(self, x: Tensor) -> Tensor:
+        entries = (x if self.axis == "token" else x.mT).flatten(1)
+        mixed = F.linear(entries.unflatten(1, (self.copies, self.fan_in)), self.weight, self.bias)
+        shaped: Tensor = mixed.flatten(1).unflatten(1, (self.fan_out, self.copies))
+        return shaped if self.axis == "token" else shaped.mT
 
 
 class MaskedLinear(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from mixanalysis.errors import UsageError
-from mixanalysis.models import mixer, s_mixer, sw_mlp
+from mixanalysis.models import mixer, pk, s_mixer, structured_mlp, sw_mlp
 from mixanalysis.models.config import Patches
 from mixanalysis.models.network import Config, MixingLayer, Tap, Weights
 
@@ -29,6 +29,13 @@ class Family:
 _MIXER = Family(mixer.MixerConfig, mixer.Mixer, mixer.mixing_layers, mixer.taps)
 _S_MIXER = Family(s_mixer.SMixerConfig, s_mixer.SMixer, s_mixer.mixing_layers, s_mixer.taps)
 _SW_MLP = Family(sw_mlp.SWMLPConfig, sw_mlp.SWMLP, sw_mlp.mixing_layers, sw_mlp.taps)
+_PK = Family(pk.PKConfig, pk.PKNetwork, pk.mixing_layers, pk.taps)
+_STRUCTURED = Family(
+    structured_mlp.StructuredMLPConfig,
+    structured_mlp.StructuredMLP,
+    structured_mlp.mixing_layers,
+    structured_mlp.taps,
+)
 
 FAMILIES: dict[str, Family] = {
     "mixer": _MIXER,
@@ -37,6 +44,10 @@ FAMILIES: dict[str, Family] = {
     "rp-s-mixer": _S_MIXER,
     "sw-mlp": _SW_MLP,
     "mlp": _SW_MLP,
+    "pk-mixer": _PK,
+    "pk-s-mixer": _PK,
+    "monarch-mlp": _STRUCTURED,
+    "kronecker-mlp": _STRUCTURED,
 }
 """Every family by the name that its configuration answers with."""
 
@@ -46,17 +57,22 @@ class Sizes:
     """The numbers that name a network; None where the family's default is wanted.
 
     Attributes:
-        channels: C of a Mixer; an MLP's default width is S0 C.
+        channels: C of a Mixer; an MLP's default width is S0 C. A Monarch or Kronecker MLP takes the pixels themselves
+            unless a number is given.
         tokens: S of a Mixer; the number of patches by default.
-        expansion: gamma; 2 by default, always 1 for an S-Mixer.
+        expansion: gamma; 2 by default (1 for a Monarch or Kronecker MLP), always 1 for an S-Mixer.
         expansion_token: gamma_S of a Mixer, `expansion` by default.
         expansion_channel: gamma_C of a Mixer, `expansion` by default.
-        depth: base blocks of a Mixer (3), or blocks of an MLP (6).
+        depth: base blocks of a Mixer (3), or blocks of an MLP (6; 1 with Monarch or Kronecker weights).
         width: m of an MLP; S0 C by default.
         density: p of an SW-MLP; by default the Mixer's own, (1/S0 + 1/C)/2.
         block: "mlp" (default) or "fc" blocks of an MLP.
         mask: "bernoulli" (default) or "exact".
         mask_value: "inverse-root" (default) or "one".
+        permutations: of a PK network, for each base block; "normal" by default, see `PKConfig`.
+        blocks: k of a Monarch or Kronecker MLP; by default near sqrt(m).
+        skip: whether the blocks of a Monarch or Kronecker MLP have a LayerNorm and a skip; they have none by default.
+        activation: "relu" (default) or "gelu", of a Monarch or Kronecker MLP.
     """
 
     channels: int | None = None
@@ -70,6 +86,10 @@ class Sizes:
     block: str | None = None
     mask: str | None = None
     mask_value: str | None = None
+    permutations: str | None = None
+    blocks: int | None = None
+    skip: bool | None = None
+    activation: str | None = None
 
 
 _SHARED = {"channels", "depth"}
@@ -77,6 +97,8 @@ _ACCEPTED = {
     _MIXER.config: _SHARED | {"tokens", "expansion", "expansion_token", "expansion_channel"},
     _S_MIXER.config: _SHARED | {"tokens"},
     _SW_MLP.config: _SHARED | {"expansion", "width", "density", "block", "mask", "mask_value"},
+    _PK.config: _SHARED | {"tokens", "expansion", "expansion_token", "expansion_channel", "permutations"},
+    _STRUCTURED.config: _SHARED | {"expansion", "width", "blocks", "skip", "activation"},
 }
 
 CHANNELS = 16
@@ -100,6 +122,8 @@ def configure(family: str, patches: Patches, classes: int, sizes: Sizes) -> Conf
     accepted = set(_ACCEPTED[FAMILIES[family].config])
     if family == "mlp":
         accepted -= {"density", "mask", "mask_value"}
+    if family == "pk-s-mixer":
+        accepted -= {"expansion", "expansion_token", "expansion_channel"}
     for field in fields(sizes):
         if getattr(sizes, field.name) is not None and field.name not in accepted:
             option = field.name.replace("_", "-")
@@ -156,10 +180,44 @@ def _sw_mlp(family: str, patches: Patches, classes: int, sizes: Sizes) -> Config
     )
 
 
+def _pk(family: str, patches: Patches, classes: int, sizes: Sizes) -> Config:
+    gamma = _or(sizes.expansion, 2.0)
+    expansion = (_or(sizes.expansion_token, gamma), _or(sizes.expansion_channel, gamma))
+    return pk.PKConfig.of(
+        patches,
+        classes,
+        channels=_or(sizes.channels, CHANNELS),
+        depth=_or(sizes.depth, 3),
+        tokens=sizes.tokens,
+        expansion=expansion if family == "pk-mixer" else None,
+        permutations=_or(sizes.permutations, "normal"),
+    )
+
+
+def _structured(family: str, patches: Patches, classes: int, sizes: Sizes) -> Config:
+    kinds: dict[str, Any] = {
+        "structure": family.removesuffix("-mlp"),
+        "activation": _or(sizes.activation, "relu"),
+    }
+    return structured_mlp.StructuredMLPConfig.of(
+        patches,
+        classes,
+        depth=_or(sizes.depth, 1),
+        features=_or(sizes.channels, 0),
+        size=sizes.width,
+        expansion=_or(sizes.expansion, 1.0),
+        blocks=sizes.blocks,
+        skip=_or(sizes.skip, False),
+        **kinds,
+    )
+
+
 _BUILDERS: dict[type[Any], Callable[[str, Patches, int, Sizes], Config]] = {
     _MIXER.config: _mixer,
     _S_MIXER.config: _s_mixer,
     _SW_MLP.config: _sw_mlp,
+    _PK.config: _pk,
+    _STRUCTURED.config: _structured,
 }
 
 

@@ -21,7 +21,15 @@ from mixanalysis.operators import Dense, Lift, Masked, Operator, Permuted
 
 
 def shared_layer(
-    weights: Weights, name: str, *, block: int, axis: Axis, copies: int, permuted: bool, skip: bool = False
+    weights: Weights,
+    name: str,
+    *,
+    block: int,
+    axis: Axis,
+    copies: int,
+    permuted: bool,
+    skip: bool = False,
+    swapped: bool = False,
 ) -> MixingLayer:
     """A `SharedLinear` as its effective layer.
 
@@ -36,6 +44,8 @@ def shared_layer(
         copies: length of the other axis.
         permuted: whether it stands between permutations.
         skip: whether it is the resizing skip of its block.
+        swapped: whether it has the other axis' permutations: those of row-major blocks for token mixing, none in the
+            column vec for channel mixing.
     """
     out, into = weights.shape(f"{name}.weight")
     return MixingLayer(
@@ -46,8 +56,8 @@ def shared_layer(
         shape=(out * copies, into * copies),
         connections=weights.connections(f"{name}.weight") * copies,
         declared_variance=1.0 / into,
-        build=partial(_shared_operator, weights, name, axis, copies, permuted),
-        build_bias=partial(_shared_bias, weights, name, axis, copies, permuted),
+        build=partial(_shared_operator, weights, name, axis, copies, permuted, swapped),
+        build_bias=partial(_shared_bias, weights, name, axis, copies, permuted, swapped),
     )
 
 
@@ -79,29 +89,37 @@ def base_block_layers(
     return tuple(layers)
 
 
-def _shared_operator(weights: Weights, name: str, axis: Axis, copies: int, permuted: bool) -> Operator:
+def _shared_operator(weights: Weights, name: str, axis: Axis, copies: int, permuted: bool, swapped: bool) -> Operator:
     support = weights.support(f"{name}.weight")
     shape = weights.shape(f"{name}.weight")
     # a pruned Mixer's factor is masked
     factor = Dense(weights.tensor(f"{name}.weight")) if support is None else Masked(*support, (shape[0], shape[1]))
-    if not permuted:
-        return Lift(factor, copies, "left" if axis == "token" else "right")
+    if not _by_rows(axis, permuted, swapped):
+        return Lift(factor, copies, "right" if axis == "channel" and not swapped else "left")
     out, into = factor.shape
-    columns = row_to_vec(into, copies, axis)[weights.tensor(f"{name}.perm_in")]
-    return Permuted(Lift(factor, copies, "left"), _output_order(weights, name, out, copies, axis), columns)
+    columns = row_to_vec(into, copies, axis)
+    if permuted:
+        columns = columns[weights.tensor(f"{name}.perm_in")]
+    return Permuted(Lift(factor, copies, "left"), _output_order(weights, name, out, copies, axis, permuted), columns)
 
 
-def _shared_bias(weights: Weights, name: str, axis: Axis, copies: int, permuted: bool) -> Tensor | None:
+def _shared_bias(weights: Weights, name: str, axis: Axis, copies: int, permuted: bool, swapped: bool) -> Tensor | None:
     if f"{name}.bias" not in weights:
         return None
     bias = weights.tensor(f"{name}.bias")
-    if not permuted:
-        return bias.repeat(copies) if axis == "token" else bias.repeat_interleave(copies)
-    return bias.repeat(copies)[_output_order(weights, name, len(bias), copies, axis)]
+    if not _by_rows(axis, permuted, swapped):
+        return bias.repeat_interleave(copies) if axis == "channel" and not swapped else bias.repeat(copies)
+    return bias.repeat(copies)[_output_order(weights, name, len(bias), copies, axis, permuted)]
 
 
-def _output_order(weights: Weights, name: str, size: int, copies: int, axis: Axis) -> Tensor:
-    return weights.tensor(f"{name}.perm_out")[vec_to_row(size, copies, axis)]
+def _by_rows(axis: Axis, permuted: bool, swapped: bool) -> bool:
+    """Whether the blocks are of the row-major features in an order that the column vec has to be brought to."""
+    return permuted or (swapped and axis == "token")
+
+
+def _output_order(weights: Weights, name: str, size: int, copies: int, axis: Axis, permuted: bool) -> Tensor:
+    rows = vec_to_row(size, copies, axis)
+    return weights.tensor(f"{name}.perm_out")[rows] if permuted else rows
 
 
 def vec_to_row(size: int, copies: int, axis: Axis) -> Tensor:

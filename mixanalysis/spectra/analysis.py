@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mixanalysis.errors import NothingToAnalyseError, UsageError
 from mixanalysis.models import MixingLayer, Network
-from mixanalysis.operators import Masked, Operator, Top, product
+from mixanalysis.operators import BlockDiagonal, Masked, Operator, Top, product
 from mixanalysis.results import SINGULAR_VALUES, SPECTRUM, SPECTRUM_OUTLIERS, records
 from mixanalysis.spectra import marchenko_pastur, nulls, outliers
 from mixanalysis.spectra.difference import difference
@@ -285,29 +285,28 @@ def _null(
     values: NDArray[np.float64],
     options: SpectrumOptions,
 ) -> Null | None:
-    if len(operators) == 1:
+    pairs = list(zip(target.layers, operators, strict=True))[::-1]
+    parts = [nulls.independent_parts(each) for _, each in pairs]
+    if len(parts) == 1 and sum(map(len, parts[0])) == 1:
         declared = None if target.initial else target.layers[0].declared_variance
         try:
             return nulls.factor_null(factor, values, options.variance, declared, options.level)
         except ValueError as error:
             raise NothingToAnalyseError(f"{target.network} {target.layer}: {error}") from None
-    pairs = list(zip(target.layers, operators, strict=True))[::-1]
-    groups = [
-        [_fitted(each, options) for _, each in group]
-        for _, group in itertools.groupby(pairs, lambda pair: pair[0].role)
-    ]
+    free = nulls.free_groups(parts, [layer.role for layer, _ in pairs])
+    groups = [[_fitted(each, options) for each in group] for group in free]
     if any(each is None for group in groups for each in group):
         return None
     chain = [[each for each in group if each is not None] for group in groups]
     return nulls.product_null(operator, chain)
 
 
-def _fitted(operator: Operator, options: SpectrumOptions) -> Factor | None:
-    """One layer of a product, with the entry variance of its own null."""
-    factor = nulls.independent_factor(operator)
-    values = np.empty(0) if isinstance(factor, Masked) else factor.spectrum().values
+def _fitted(factor: Operator, options: SpectrumOptions) -> Factor | None:
+    """One factor of a product, with the entry variance of its own null."""
+    values = np.empty(0) if isinstance(factor, Masked | BlockDiagonal) else factor.spectrum().values
     variance = nulls.entry_variance(factor, values, options.level)
-    return None if variance is None else Factor(*factor.shape, variance)
+    rows, columns = factor.blocks.shape[1:] if isinstance(factor, BlockDiagonal) else factor.shape
+    return None if variance is None else Factor(rows, columns, variance)
 
 
 def _identity(target: Target, operator: Operator) -> dict[str, Any]:

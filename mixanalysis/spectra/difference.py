@@ -5,16 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixanalysis.operators import Dense, Lift, Masked, Operator, Permuted
+from mixanalysis.operators import Dense, Kronecker, Lift, Masked, Monarch, Operator, Permuted
 
 
 def difference(trained: Operator, initial: Operator) -> Operator:
     """The operator of one structure whose weights are those of `trained` minus those of `initial`.
 
+    The difference of two Monarch matrices or Kronecker products has no such structure, and is made dense.
+
     Raises:
-        ValueError: the two differ in kind, shape, mask or permutation.
+        ValueError: the two differ in kind, shape, mask or permutation, or are too large to be made dense.
     """
     _check(trained, initial)
+    if isinstance(trained, Monarch | Kronecker):
+        return Dense(trained.dense() - initial.dense().to(trained.torch_dtype))
     weights: list[Tensor] = []
 
     def collect(weight: Tensor) -> Tensor:
@@ -32,7 +36,7 @@ def _check(first: Operator, second: Operator) -> None:
         msg = f"a {kinds[0]} and a {kinds[1]} have no difference; give the checkpoint that the training began from"
         raise ValueError(msg)
     match first, second:
-        case Dense(), Dense():
+        case (Dense(), Dense()) | (Monarch(), Monarch()) | (Kronecker(), Kronecker()):
             return
         case Masked(), Masked():
             same = torch.equal(first.rows, second.rows) and torch.equal(first.columns, second.columns)

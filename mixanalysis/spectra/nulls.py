@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from mixanalysis.operators import Dense, Kronecker, Lift, Masked, Operator, Permuted
+from mixanalysis.operators import BlockDiagonal, Dense, Kronecker, Lift, Masked, Monarch, Operator, Permuted
 from mixanalysis.spectra import marchenko_pastur, tracy_widom
 from mixanalysis.spectra.fit import Fit, fit_values
 from mixanalysis.spectra.free_products import Factor, free_edge, free_law
@@ -82,6 +83,35 @@ def independent_factor(operator: Operator) -> Operator:
     return operator
 
 
+def independent_parts(operator: Operator) -> list[list[Operator]]:
+    """The matrices with independent entries that an operator is made of, leftmost first, in groups that are free.
+
+    One group of one for a shared or masked matrix; the two block-diagonal factors of a Monarch matrix are one group,
+    the two factors of a Kronecker product are two.
+    """
+    factor = independent_factor(operator)
+    if isinstance(factor, Monarch):
+        second, first = BlockDiagonal(factor.second), BlockDiagonal(factor.first)
+        return [[first.T, second.T] if factor.transposed else [second, first]]
+    if isinstance(factor, Kronecker):
+        return [[independent_factor(side)] for side in (factor.left, factor.right)]
+    return [[factor]]
+
+
+def free_groups(parts: Sequence[list[list[Operator]]], roles: Sequence[str]) -> list[list[Operator]]:
+    """The independent matrices of a product of layers, in groups that mix the same axis; the leftmost layer first.
+
+    Args:
+        parts: of each layer, its `independent_parts`.
+        roles: what each layer mixes.
+    """
+    if all(len(sides) == 2 for sides in parts):
+        # Kronecker products multiply side by side
+        return [[each for sides in parts for each in sides[side]] for side in (0, 1)]
+    flat = [(role, each) for role, sides in zip(roles, parts, strict=True) for side in sides for each in side]
+    return [[each for _, each in group] for _, group in itertools.groupby(flat, lambda pair: pair[0])]
+
+
 def factor_null(
     factor: Operator,
     values: NDArray[np.float64],
@@ -129,10 +159,15 @@ def factor_null(
 
 
 def entry_variance(factor: Operator, values: NDArray[np.float64], level: float) -> float | None:
-    """Entry variance of a dense (fitted) or masked (measured) matrix; None where all weights are zero."""
+    """Entry variance of a dense (fitted), masked or block-diagonal (measured) matrix; None where all weights are zero.
+
+    That of a block-diagonal matrix is its blocks' alone.
+    """
     energy = factor.frobenius() ** 2
     if energy == 0:
         return None
+    if isinstance(factor, BlockDiagonal):
+        return energy / factor.nnz
     fitted = None if isinstance(factor, Masked) else _fitted(values, *_alive(factor), level)
     return energy / (factor.shape[0] * factor.shape[1]) if fitted is None else fitted.variance
 

@@ -131,7 +131,7 @@ DESCRIPTIONS = {
     "unknown family": (
         "mixer",
         said(family="transformer"),
-        "unknown family 'transformer'; known are mixer, rp-mixer, s-mixer, rp-s-mixer, sw-mlp, mlp$",
+        "unknown family 'transformer'; known are mixer, rp-mixer, s-mixer, rp-s-mixer, sw-mlp, mlp, ",
     ),
     "no family": ("mixer", said(family=None), "unknown family None; known are mixer, "),
     "family of a strange kind": ("mixer", said(family=["mixer"]), r"unknown family \['mixer'\]; known are mixer, "),

@@ -16,8 +16,8 @@ from cases import NETWORKS, module_of, network_of
 from mixanalysis.checkpoints import save_checkpoint
 from mixanalysis.errors import NothingToAnalyseError, UsageError
 from mixanalysis.layouts import load
-from mixanalysis.models import FAMILIES, Patches, SMixerConfig, SWMLPConfig
-from mixanalysis.operators import Dense, Lift, Masked, Permuted, Product
+from mixanalysis.models import FAMILIES, Patches, SMixerConfig, StructuredMLPConfig, SWMLPConfig
+from mixanalysis.operators import BlockDiagonal, Dense, Kronecker, Lift, Masked, Monarch, Permuted, Product
 from mixanalysis.results import SPECTRUM_OUTLIERS, SPECTRUM_SWEEP
 from mixanalysis.spectra import nulls, outliers
 from mixanalysis.spectra.difference import difference
@@ -37,7 +37,22 @@ def fresh(config, path, seed=0):
 
 
 class TestProducts:
-    @pytest.mark.parametrize("name", ["mixer", "mixer-resized", "rp-mixer", "s-mixer", "rp-s-mixer", "sw-mlp", "mlp"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "mixer",
+            "mixer-resized",
+            "rp-mixer",
+            "s-mixer",
+            "rp-s-mixer",
+            "sw-mlp",
+            "mlp",
+            "pk-mixer-resized",
+            "pk-s-mixer",
+            "monarch-mlp-deep",
+            "kronecker-mlp-skip",
+        ],
+    )
     def test_against_the_dense_product(self, name, tmp_path):
         network = network_of(NETWORKS[name], tmp_path / "net.safetensors", dtype=torch.float64)
         summary = mx.spectrum(network, products=True).summary
@@ -77,10 +92,36 @@ class TestProducts:
         assert (share * values["singular_value"] ** 2).sum() == pytest.approx(1, rel=0.05)
         assert (share * values["singular_value"] ** 4).sum() == pytest.approx(3, rel=0.1)
 
+    @pytest.mark.parametrize(("structure", "edge"), [("monarch", math.sqrt(27 / 4)), ("kronecker", 4.0)])
+    def test_monarch_weights_are_free_products_and_kronecker_ones_classical(self, structure, edge, tmp_path):
+        """Square Gaussian factors: a Monarch matrix's edge is sqrt(27/4), with shared blocks it is 4 (HK Cor. 3.4)."""
+        # 28 blocks of 28 x 28
+        config = StructuredMLPConfig.of(Patches(28, 28, 1, 4), 0, structure)
+        network = fresh(config, tmp_path / "net.safetensors")
+        summary = mx.spectrum(network).summary
+        assert (
+            summary["null"].tolist()
+            == [{"monarch": "free product", "kronecker": "classical product (Kronecker)"}[structure]] * 2
+        )
+        np.testing.assert_allclose(summary["null_edge"], edge, rtol=0.08)
+        np.testing.assert_allclose(summary["s_max"], edge, rtol=0.12)
+        # two layers: four free factors, or two of two each
+        both = mx.spectrum(network, products=True).summary.iloc[0]
+        assert both["null_edge"] == pytest.approx(math.sqrt(5**5 / 4**4) if structure == "monarch" else 27 / 4, rel=0.1)
+        assert both["s_max"] == pytest.approx(both["null_edge"], rel=0.2)
+
     def test_blocks_of_one_layer_have_no_product(self, tmp_path):
         network = network_of(NETWORKS["sw-mlp-fc-exact"], tmp_path / "net.safetensors")
         with pytest.raises(NothingToAnalyseError, match="no layer left to analyse"):
             mx.spectrum(network, products=True)
+
+    def test_parts_of_a_transposed_monarch_matrix(self):
+        first = torch.stack([normal(2, 3), normal(2, 3, 1)])
+        second = torch.stack([normal(5, 2), normal(5, 2, 1)])
+        ((left, right),) = nulls.independent_parts(Monarch(first, second).T)
+        torch.testing.assert_close(left.dense(), BlockDiagonal(first).dense().T)
+        torch.testing.assert_close(right.dense(), BlockDiagonal(second).dense().T)
+        assert nulls.entry_variance(left, np.empty(0), 0.01) == pytest.approx(float(first.square().mean()))
 
     def test_chain_of_the_null(self):
         factors = [Factor(40, 80, 1 / 80), Factor(80, 40, 1 / 40)]
@@ -104,6 +145,17 @@ class TestDifference:
         ):
             expected = make(first).dense() - make(second).dense()
             torch.testing.assert_close(difference(make(first), make(second)).dense(), expected)
+
+    def test_of_structures_that_it_leaves(self):
+        factors = [torch.stack([normal(2, 2, seed), normal(2, 2, seed + 1)]) for seed in (0, 2, 4, 6)]
+        for first, second in (
+            (Monarch(*factors[:2]), Monarch(*factors[2:])),
+            (
+                Kronecker(Dense(normal(2, 2)), Dense(normal(3, 3))),
+                Kronecker(Dense(normal(2, 2, 1)), Dense(normal(3, 3))),
+            ),
+        ):
+            torch.testing.assert_close(difference(first, second).dense(), first.dense() - second.dense())
 
     @pytest.mark.parametrize(
         ("first", "second", "message"),
