@@ -87,7 +87,8 @@ class StructuredMLPConfig:
         if blocks is None:
             common = math.gcd(inputs, hidden, size)
             divisors = (number for number in range(1, common + 1) if common % number == 0)
-            blocks = min(divisors, key=lambda number: abs(math.log(number / math.sqrt(size))))
+            # of two that are as near, the smaller one, whatever the logarithms are rounded to
+            blocks = min(divisors, key=lambda number: round(abs(math.log(number / math.sqrt(size))), 9))
         return cls(patches, classes, structure, blocks, features, hidden, size, depth, skip, activation)
 
     @property

@@ -233,7 +233,7 @@ def raw_batches(data: Dataset | Sequence[Batch], batch_size: int) -> Iterator[Ra
 
 def _parts(data: Dataset, size: int) -> Iterator[Dataset]:
     for first in range(0, len(data), size):
-        yield replace(data, images=data.images[first : first + size], labels=None)
+        yield replace(data, pixels=data.pixels[first : first + size], labels=None)
 
 
 def inputs(raw: RawBatch) -> Tensor:
