@@ -81,7 +81,7 @@ class Dataset:
     @cached_property
     def images(self) -> Tensor:
         """All images, float32, shape (N, channels, height, width); bytes are mapped to [-1, 1] by default."""
-        if self.pixels.dtype == torch.float32 and self.shape == _shape(self.pixels):
+        if self.pixels.dtype != torch.uint8 and self.target is None:
             return self.pixels
         return torch.cat([self._converted(part) for part in self.pixels.split(_CHUNK)])
 
@@ -151,7 +151,8 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over shape, pixel values and labels, in order, as a network takes them."""
-        digest = hashlib.sha256(repr((len(self), *self.shape)).encode())
+        shape = (len(self), *(self.target or self.pixels.shape[1:]))
+        digest = hashlib.sha256(repr(shape).encode())
         for part in self.batches(_CHUNK):
             digest.update(part.contiguous().numpy().tobytes())
         if self.labels is not None:
@@ -162,9 +163,9 @@ class Dataset:
         if pixels.dtype == torch.uint8:
             mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in self.scale)
             pixels = pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
-        if self.shape == _shape(pixels):
+        if self.target is None:
             return pixels
-        channels, *size = self.shape
+        channels, *size = self.target
         if list(pixels.shape[2:]) != size:
             pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
         return pixels.expand(-1, channels, -1, -1).contiguous()
