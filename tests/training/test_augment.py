@@ -86,15 +86,15 @@ class TestOperations:
     def test_moves_of_no_strength_change_nothing(self, number, monkeypatch):
         torch.testing.assert_close(alone(monkeypatch, number, 0.5), IMAGES, rtol=0, atol=1e-5)
 
-    def test_rotation_keeps_the_pixels_square(self, monkeypatch):
-        images = torch.zeros(300, 1, 41, 61)
-        images[:, :, 20, 45] = 1.0
-        monkeypatch.setattr(augment, "CHANCE", 0.5)
-        moved = augment._moved(images, torch.zeros(300, dtype=torch.int64), torch.ones(300))
+    @pytest.mark.parametrize(("right", "down"), [(15, 0), (0, 15), (9, -12)])
+    def test_rotation_keeps_the_pixels_square(self, right, down):
+        images = torch.zeros(1, 1, 41, 61)
+        images[:, :, 20 + down, 30 + right] = 1.0
+        moved = augment._moved(images, torch.zeros(1, dtype=torch.int64), torch.ones(1))
         row, column = np.unravel_index(int(moved[0, 0].argmax()), (41, 61))
-        # 15 pixels right of the middle, turned by 30 degrees: 13 and 7.5
-        assert abs(column - 30) == pytest.approx(15 * np.cos(np.pi / 6), abs=1)
-        assert abs(row - 20) == pytest.approx(15 * np.sin(np.pi / 6), abs=1)
+        # turned by 30 degrees around the middle, whatever the sides of the image
+        turned = (right + 1j * down) * np.exp(-1j * np.pi / 6)
+        assert (column - 30, row - 20) == (pytest.approx(turned.real, abs=1), pytest.approx(turned.imag, abs=1))
 
     def test_shifts_by_a_quarter_of_the_side(self):
         images = torch.rand(2, 3, 8, 12, generator=seeded())
