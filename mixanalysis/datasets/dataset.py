@@ -89,6 +89,7 @@ class Dataset:
         """The images at these places, float32, shape (len(index), channels, height, width)."""
         return self._converted(self.pixels[index])
 
+    @cached_property
     def shades(self) -> tuple[Tensor, Tensor]:
         """The values of black and white for each channel, as a network takes them.
 

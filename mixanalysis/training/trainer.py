@@ -197,10 +197,13 @@ def _optimizer(module: nn.Module, settings: TrainingConfig) -> torch.optim.Optim
 def _shuffled(data: Dataset, settings: TrainingConfig, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     # an epoch's order and augmentation depend on seed and epoch alone, so that a resumed run sees the same batches
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
-    labels, (dark, bright) = _labels(data), data.shades()
+    labels = _labels(data)
     order = torch.randperm(len(data), generator=generator).to(labels.device)
     for chosen in order.split(settings.batch_size):
-        yield augmented(data.take(chosen), settings.augment, dark, bright, generator), labels[chosen]
+        images = data.take(chosen)
+        if settings.augment != "none":
+            images = augmented(images, settings.augment, *data.shades, generator)
+        yield images, labels[chosen]
 
 
 def _resumed(

@@ -133,17 +133,17 @@ class TestOperations:
 class TestShades:
     def test_of_bytes(self):
         pixels = torch.full((2, 3, 4, 4), 7, dtype=torch.uint8)
-        dark, bright = Dataset("x", "train", pixels, None, 0).shades()
+        dark, bright = Dataset("x", "train", pixels, None, 0).shades
         assert (dark.tolist(), bright.tolist()) == ([-1] * 3, [1] * 3)
-        dark, bright = Dataset("x", "train", pixels, None, 0, scale=UNIT).shades()
+        dark, bright = Dataset("x", "train", pixels, None, 0, scale=UNIT).shades
         assert (dark.tolist(), bright.tolist()) == ([0] * 3, [1] * 3)
 
     def test_of_numbers(self):
         data = Dataset("x", "train", IMAGES * torch.tensor([1.0, 2.0, 3.0]).view(-1, 1, 1), None, 0)
-        dark, bright = data.shades()
+        dark, bright = data.shades
         assert torch.equal(dark, data.images.amin(dim=(0, 2, 3)))
         assert torch.equal(bright, data.images.amax(dim=(0, 2, 3)))
 
     def test_of_grey_images_in_colour(self):
         data = Dataset("x", "train", torch.zeros(2, 1, 4, 4, dtype=torch.uint8), None, 0, resizable=True).at((3, 4, 4))
-        assert [each.shape for each in data.shades()] == [(3,), (3,)]
+        assert [each.shape for each in data.shades] == [(3,), (3,)]
