@@ -4,82 +4,104 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from mixanalysis.checkpoints import Checkpoint, open_checkpoint
 from mixanalysis.errors import CheckpointError, UsageError
 from mixanalysis.layouts import own, timm_mixer
 from mixanalysis.layouts import weights_only as weights_only_layout
+from mixanalysis.layouts.assume import read
+from mixanalysis.layouts.layout import Layout, none_fits
 from mixanalysis.models import Network
 
-
-class Layout(Protocol):
-    """What a layout's module holds."""
-
-    NAME: str
-    SOUGHT: str
-
-    def recognise(self, checkpoint: Checkpoint) -> bool:
-        """Whether the names and shapes are this layout's."""
-
-    def network(self, checkpoint: Checkpoint) -> Network:
-        """The network."""
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (own.LAYOUT, timm_mixer.LAYOUT)}
+"""Every layout by its name."""
 
 
-_ALL: tuple[Layout, ...] = (own, timm_mixer)
-LAYOUTS: dict[str, Layout] = {module.NAME: module for module in _ALL}
-"""Every layout by its name; each is a module."""
-
-
-def load(path: str | Path, layout: str | None = None, *, weights_only: bool = False) -> Network:
+def load(
+    path: str | Path,
+    layout: str | None = None,
+    *,
+    assume: Mapping[str, object] | None = None,
+    weights_only: bool = False,
+) -> Network:
     """Load a trained network.
 
     Args:
         path: a checkpoint file.
         layout: name of its layout in `LAYOUTS`; recognised from names and shapes by default.
+        assume: what the tensors can't tell, such as {"gelu": "tanh", "norm_eps": 1e-5, "image": "224x160"}; each
+            layout has its own default, and `provenance.assumed` tells what was taken.
         weights_only: where no layout fits, take every matrix as a layer of an unknown architecture, which can be
             analysed but not run.
 
     Raises:
         CheckpointError: the file can't be read, no layout or more than one fits, or tensors are missing,
             misshaped or not finite.
-        UsageError: there is no layout of that name.
+        UsageError: there is no layout of that name, or nothing of that name or value can be assumed.
     """
-    return from_checkpoint(open_checkpoint(path), layout, weights_only=weights_only)
+    return from_checkpoint(open_checkpoint(path), layout, assume=assume, weights_only=weights_only)
 
 
-def from_checkpoint(checkpoint: Checkpoint, layout: str | None = None, *, weights_only: bool = False) -> Network:
+def from_checkpoint(
+    checkpoint: Checkpoint,
+    layout: str | None = None,
+    *,
+    assume: Mapping[str, object] | None = None,
+    weights_only: bool = False,
+) -> Network:
     """`load` for a checkpoint that is already open."""
-    if layout is not None:
-        if layout not in LAYOUTS:
-            raise UsageError(f"unknown layout {layout!r}; known are {', '.join(LAYOUTS)}")
-        return LAYOUTS[layout].network(checkpoint)
-    found = [module for module in LAYOUTS.values() if module.recognise(checkpoint)]
-    if len(found) == 1:
-        return found[0].network(checkpoint)
-    if found:
-        names = ", ".join(module.NAME for module in found)
+    assumed = read(assume or {})
+    chosen = _choose(checkpoint, layout)
+    if isinstance(chosen, Layout):
+        return chosen.network(checkpoint, assumed)
+    if not weights_only:
+        raise CheckpointError(chosen)
+    if assumed:
+        raise UsageError(f"{checkpoint.path}: nothing can be assumed of an unknown architecture; {chosen}")
+    return weights_only_layout.network(checkpoint, chosen)
+
+
+def _choose(checkpoint: Checkpoint, name: str | None) -> Layout | str:
+    """The layout of that name, or the only one that fits, or why none does."""
+    if name is not None:
+        if name not in LAYOUTS:
+            raise UsageError(f"unknown layout {name!r}; known are {', '.join(LAYOUTS)}")
+        return LAYOUTS[name]
+    found = [layout for layout in LAYOUTS.values() if layout.recognise(checkpoint)]
+    if len(found) > 1:
+        names = ", ".join(layout.name for layout in found)
         raise CheckpointError(f"{checkpoint.path}: fits several layouts ({names}); name one with --layout")
-    sought = "; ".join(f"{module.NAME}: {module.SOUGHT}" for module in LAYOUTS.values())
-    some = ", ".join(checkpoint.names[:3])
-    message = (
-        f"{checkpoint.path}: no known layout has these tensors ({some}{', ...' if len(checkpoint.names) > 3 else ''}); "
-        f"looked for {sought}"
-    )
-    if weights_only:
-        return weights_only_layout.network(checkpoint, message)
-    raise CheckpointError(message)
+    return found[0] if found else none_fits(checkpoint, tuple(LAYOUTS.values()))
 
 
-def load_all(paths: Sequence[str | Path], layout: str | None = None, *, weights_only: bool = False) -> list[Network]:
+def load_all(
+    paths: Sequence[str | Path],
+    layout: str | None = None,
+    *,
+    assume: Mapping[str, object] | None = None,
+    weights_only: bool = False,
+) -> list[Network]:
     """Load several networks and give each a label of its own.
 
     A label is the file's name without its ending; where several files share it, their folders' names come before,
-    and a file that is given twice is numbered. `layout` and `weights_only` are those of `load`.
+    and a file that is given twice is numbered. The arguments are those of `load`, but what is assumed is assumed of
+    those networks alone whose layouts leave it open.
+
+    Raises:
+        CheckpointError, UsageError: as `load`; UsageError too where no network's layout leaves open what is assumed.
     """
-    networks = [load(path, layout, weights_only=weights_only) for path in paths]
+    wanted = read(assume or {})
+    networks = []
+    for path in paths:
+        checkpoint = open_checkpoint(path)
+        chosen = _choose(checkpoint, layout)
+        taken = {name: wanted[name] for name in wanted if isinstance(chosen, Layout) and name in chosen.assumes}
+        networks.append(from_checkpoint(checkpoint, layout, assume=taken, weights_only=weights_only))
+    for name in wanted:
+        if not any(name in network.provenance.assumed for network in networks):
+            raise UsageError(f"no checkpoint's layout leaves {name} open: there is nothing to assume")
     labels = [network.label for network in networks]
     shared = {name for name in labels if labels.count(name) > 1}
     parents = [network.provenance.path.resolve().parent.name for network in networks]

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.checkpoints.own import FORMAT, METADATA_KEY, description
 from mixanalysis.errors import CheckpointError
 from mixanalysis.layouts.assemble import assemble, skeleton
+from mixanalysis.layouts.layout import Layout
 from mixanalysis.models import FAMILIES, Config, Network, from_dict
 
 NAME = "mixanalysis"
-SOUGHT = f"safetensors metadata `{METADATA_KEY}`, as `mixanalysis train` writes it"
+SOUGHT = f"safetensors metadata `{METADATA_KEY}`"
 
 
-def recognise(checkpoint: Checkpoint) -> bool:
-    """Whether the file says that it is ours."""
-    return METADATA_KEY in checkpoint.metadata
-
-
-def network(checkpoint: Checkpoint) -> Network:
+def network(checkpoint: Checkpoint, _assumed: Mapping[str, Any]) -> Network:
     """The network.
 
     Raises:
-        CheckpointError: the file isn't ours, the format is a later one, the metadata are damaged, or the tensors
-            don't fit them.
+        CheckpointError: the format is a later one, the metadata are damaged, or the tensors don't fit them.
     """
     path = checkpoint.path
     try:
-        found = description(checkpoint.metadata)
+        found = description(checkpoint.metadata) or {}
     except ValueError as error:
         raise CheckpointError(f"{path}: damaged metadata: {error}") from None
-    if found is None:
-        raise CheckpointError(f"{path}: isn't in our own format: it lacks {SOUGHT}")
     if found.get("format") != FORMAT:
         version = found.get("format")
         raise CheckpointError(f"{path}: has version {version} of the format, not {FORMAT}; update mixanalysis")
@@ -51,6 +45,9 @@ def network(checkpoint: Checkpoint) -> Network:
             some = ", ".join(sorted(names)[:3]) + (f", and {len(names) - 3} more" if len(names) > 3 else "")
             raise CheckpointError(f"{path}: {what}: {some}")
     return assemble(checkpoint, config, layout=NAME, initialised=True, training=found["training"])
+
+
+LAYOUT = Layout(NAME, (SOUGHT,), network, finds=lambda checkpoint, _sought: METADATA_KEY in checkpoint.metadata)
 
 
 def _config(checkpoint: Checkpoint, found: dict[str, Any]) -> Config:

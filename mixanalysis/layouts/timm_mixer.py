@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from mixanalysis.checkpoints import Checkpoint
-from mixanalysis.errors import CheckpointError
 from mixanalysis.layouts.assemble import assemble
-from mixanalysis.models import MixerConfig, Network, Patches
+from mixanalysis.layouts.assume import patches_of
+from mixanalysis.layouts.layout import Layout
+from mixanalysis.models import MixerConfig, Network
 
 NAME = "timm-mixer"
-SOUGHT = "stem.proj.weight, blocks.0.mlp_tokens.fc1.weight and blocks.0.mlp_channels.fc1.weight"
-
 _FIRST = ("stem.proj.weight", "blocks.0.mlp_tokens.fc1.weight", "blocks.0.mlp_channels.fc1.weight")
 _RENAMES = {
     ".token.norm.": ".norm1.",
@@ -22,28 +22,12 @@ _RENAMES = {
 }
 
 
-def recognise(checkpoint: Checkpoint) -> bool:
-    """Whether the names are timm's."""
-    return all(name in checkpoint for name in _FIRST)
+def network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
+    """The network, with mean pooling."""
+    return assemble(checkpoint, _config(checkpoint, assumed), layout=NAME, rename=_theirs)
 
 
-def network(checkpoint: Checkpoint) -> Network:
-    """The network, as an exact-GELU Mixer with mean pooling on square images.
-
-    Raises:
-        CheckpointError: the network is a gated one, the number of tokens isn't a square, or tensors are missing or
-            misshaped.
-    """
-    if not recognise(checkpoint):
-        raise CheckpointError(f"{checkpoint.path}: isn't in the {NAME} layout: it lacks one of {SOUGHT}")
-    try:
-        config = _config(checkpoint)
-    except ValueError as error:
-        raise CheckpointError(f"{checkpoint.path}: not a timm mixer: {error}") from None
-    return assemble(checkpoint, config, layout=NAME, rename=_theirs)
-
-
-def _config(checkpoint: Checkpoint) -> MixerConfig:
+def _config(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> MixerConfig:
     stem, token, channel = (checkpoint.shape(name) for name in _FIRST)
     if len(stem) != 4 or stem[2] != stem[3] or len(token) != 2 or len(channel) != 2:
         msg = (
@@ -51,25 +35,18 @@ def _config(checkpoint: Checkpoint) -> MixerConfig:
             "a square patch embedding and two matrices"
         )
         raise ValueError(msg)
-    second = _FIRST[1].replace("fc1", "fc2")
-    if second in checkpoint and checkpoint.shape(second)[1:] == (token[0] / 2,):
-        msg = f"{second} takes half of what {_FIRST[1]} gives, as in a gated gmixer_*, which isn't read"
-        raise ValueError(msg)
-    tokens, patch = token[1], stem[2]
-    side = math.isqrt(tokens)
-    if side**2 != tokens:
-        msg = f"{tokens} tokens are not a square number, so that the image's height and width can't be told"
-        raise ValueError(msg)
     head = checkpoint.shape("head.weight") if "head.weight" in checkpoint else (0,)
     return MixerConfig(
-        patches=Patches(side * patch, side * patch, stem[1], patch),
+        patches=patches_of(token[1], stem[2], stem[1], assumed["image"]),
         classes=head[0] if head else 0,
-        tokens=tokens,
+        tokens=token[1],
         channels=stem[0],
         token_hidden=token[0],
         channel_hidden=channel[0],
         depth=_depth(checkpoint),
         stem_norm="stem.norm.weight" in checkpoint,
+        norm_eps=assumed["norm_eps"],
+        gelu=assumed["gelu"],
     )
 
 
@@ -86,3 +63,17 @@ def _theirs(name: str) -> str:
     for ours, theirs in _RENAMES.items():
         name = name.replace(ours, theirs)
     return name
+
+
+def _objection(checkpoint: Checkpoint) -> str:
+    first, second = (checkpoint.shape(f"blocks.0.mlp_tokens.{fc}.weight") for fc in ("fc1", "fc2"))
+    return "its fc1 gives value and gate, as in a gated gmixer_*" if second[1:] == (first[0] / 2,) else ""
+
+
+LAYOUT = Layout(
+    NAME,
+    (*_FIRST, "blocks.0.mlp_tokens.fc2.weight", "blocks.0.norm1.weight", "norm.weight"),
+    network,
+    {"gelu": "erf", "norm_eps": 1e-6, "image": "square"},
+    _objection,
+)

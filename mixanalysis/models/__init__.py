@@ -5,6 +5,7 @@ from mixanalysis.models.families import FAMILIES, Family, Sizes, configure
 from mixanalysis.models.mixer import MixerConfig
 from mixanalysis.models.network import (
     UNKNOWN,
+    Assumed,
     Config,
     MixingLayer,
     Network,
@@ -22,6 +23,7 @@ from mixanalysis.models.sw_mlp import SWMLPConfig
 __all__ = [
     "FAMILIES",
     "UNKNOWN",
+    "Assumed",
     "Config",
     "Family",
     "MixerConfig",

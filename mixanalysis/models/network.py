@@ -128,6 +128,13 @@ class Tap:
     after: str
 
 
+class Assumed(NamedTuple):
+    """What a network's tensors don't tell, and who said it: its layout, by default, or the user."""
+
+    value: Any
+    source: Literal["layout", "user"]
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where a network came from.
@@ -139,6 +146,7 @@ class Provenance:
         layout: whose names the tensors have.
         unused: tensors that the layout doesn't use.
         training: the training record that the file carries.
+        assumed: what was taken for granted because tensors don't tell it, by name.
     """
 
     path: Path
@@ -147,6 +155,7 @@ class Provenance:
     layout: str
     unused: tuple[str, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
+    assumed: Mapping[str, Assumed] = field(default_factory=dict)
 
 
 class Config(Protocol):
