@@ -19,6 +19,7 @@ from mixanalysis.models import (
     StructuredMLPConfig,
     SWMLPConfig,
 )
+from mixanalysis.models.structured import Structure, Structures
 
 PATCHES = Patches(height=8, width=12, channels=2, size=4)
 """Six patches, from images that are not square and have two colours."""
@@ -32,6 +33,22 @@ NETWORKS: dict[str, Config] = {
     "mixer-resized": MixerConfig.of(PATCHES, 3, channels=5, depth=2, tokens=4),
     "mixer-tanh-flat": MixerConfig(PATCHES, 3, 6, 5, 4, 7, 2, norm_eps=1e-2, gelu="tanh", pooling="flatten"),
     "mixer-bare": MixerConfig(PATCHES, 0, 6, 5, 4, 7, 1, final_norm=False, stem_norm=True),
+    "mixer-class-token": MixerConfig(
+        PATCHES, 3, 7, 5, 4, 7, 2, pooling="class-token", class_token=True, gelu="identity", stem_bias=False
+    ),
+    "mixer-structured": MixerConfig(
+        PATCHES,
+        3,
+        6,
+        5,
+        4,
+        7,
+        2,
+        structures=Structures(
+            Structure("block-diagonal", 2, shuffle=True), Structure("monarch", 2), channel_fc2=Structure("monarch", 3)
+        ),
+        mixing_bias=False,
+    ),
     "rp-mixer": MixerConfig.of(PATCHES, 3, channels=5, depth=2, expansion=(1.5, 3.0), permutation="random"),
     "rp-mixer-resized": MixerConfig.of(PATCHES, 3, channels=5, depth=2, tokens=4, permutation="random"),
     "s-mixer": SMixerConfig(PATCHES, 3, 6, 5, 2),

@@ -29,6 +29,8 @@ def apply(layer: MixingLayer, v: Tensor) -> Tensor:
 
 def gelu(config: Config) -> Callable[[Tensor], Tensor]:
     """The configuration's variant of the activation."""
+    if getattr(config, "gelu", "erf") == "identity":
+        return lambda x: x
     return partial(F.gelu, approximate="tanh" if getattr(config, "gelu", "erf") == "tanh" else "none")
 
 
@@ -39,13 +41,13 @@ def wide_forward(network: Network, images: Tensor) -> Tensor:
     # a plain MLP has no skip, and its last layer no activation
     plain = getattr(config, "skip", True) is False
     phi = F.relu if getattr(config, "activation", "gelu") == "relu" else gelu(config)
-    x = module.stem(images)
+    x = module.embed(images) if hasattr(module, "embed") else module.stem(images)
     v = vec(x) if mixer else x.flatten(1)
     for index, tap in enumerate(network.taps):
         block = module.get_submodule(tap.after)
         layers = [layer for layer in network.layers if layer.block == index and layer.role != "skip"]
         skip = [layer for layer in network.layers if layer.block == index and layer.role == "skip"]
-        tokens = (config.patches.count if index == 0 else config.tokens) if mixer else 0
+        tokens = (x.shape[1] if index == 0 else config.tokens) if mixer else 0
         h = vec(block.norm(unvec(v, tokens))) if mixer else block.norm(v)
         for number, layer in enumerate(layers):
             h = apply(layer, h)
@@ -60,6 +62,6 @@ def wide_forward(network: Network, images: Tensor) -> Tensor:
     if mixer:
         x = unvec(v, config.tokens)
         x = module.norm(x)
-        v = x.mean(dim=1) if config.pooling == "mean" else x.flatten(1)
+        v = {"mean": x.mean(dim=1), "flatten": x.flatten(1), "class-token": x[:, 0]}[config.pooling]
     logits: Tensor = module.head(v)
     return logits

@@ -9,13 +9,20 @@ from pathlib import Path
 
 from mixanalysis.checkpoints import Checkpoint, open_checkpoint
 from mixanalysis.errors import CheckpointError, UsageError
-from mixanalysis.layouts import own, timm_mixer
+from mixanalysis.layouts import fly_mixer, mixer_dialects, own
 from mixanalysis.layouts import weights_only as weights_only_layout
 from mixanalysis.layouts.assume import read
 from mixanalysis.layouts.layout import Layout, none_fits
 from mixanalysis.models import Network
 
-LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (own.LAYOUT, timm_mixer.LAYOUT)}
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        own.LAYOUT,
+        *mixer_dialects.LAYOUTS,
+        fly_mixer.LAYOUT,
+    )
+}
 """Every layout by its name."""
 
 

@@ -140,6 +140,7 @@ def assemble(
             checkpoint.path, checkpoint.format, checkpoint.wrapper, layout, unused, dict(training or {})
         ),
         make_module=lambda: load_weights(skeleton(config), weights),
+        weights=weights,
     )
 
 

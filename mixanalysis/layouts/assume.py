@@ -49,6 +49,12 @@ def _count(given: object) -> int:
     return value
 
 
+def _truth(given: object) -> bool:
+    if isinstance(given, bool):
+        return given
+    return {"yes": True, "no": False}[str(given)]
+
+
 def _image(given: object) -> Image:
     if given == "square":
         return "square"
@@ -65,6 +71,7 @@ ASSUMPTIONS: dict[str, Assumption] = {
     "image": Assumption("HEIGHTxWIDTH in pixels such as 224x160, or square", _image),
     "pooling": _choice("mean", "flatten", "class-token"),
     "colours": Assumption("a positive integer", _count),
+    "shuffle": Assumption("yes or no", _truth),
 }
 """Everything that can be assumed, by name; each layout takes some of it, with a default."""
 
@@ -82,7 +89,7 @@ def read(assume: Mapping[str, object]) -> dict[str, Any]:
             raise UsageError(f"unknown assumption {name!r}; known are {known}")
         try:
             values[name] = ASSUMPTIONS[name].read(given)
-        except ValueError:
+        except (ValueError, KeyError):
             raise UsageError(f"assumed {name} must be {ASSUMPTIONS[name].values}, got {given!r}") from None
     return values
 

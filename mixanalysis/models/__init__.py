@@ -1,6 +1,6 @@
 """Reference modules, one per family, and the table of families."""
 
-from mixanalysis.models.config import Patches, from_dict, to_dict
+from mixanalysis.models.config import Gelu, Patches, from_dict, to_dict
 from mixanalysis.models.families import FAMILIES, Family, Sizes, configure
 from mixanalysis.models.mixer import MixerConfig
 from mixanalysis.models.network import (
@@ -17,6 +17,7 @@ from mixanalysis.models.network import (
 )
 from mixanalysis.models.pk import PKConfig
 from mixanalysis.models.s_mixer import SMixerConfig
+from mixanalysis.models.structured import Structure, Structures
 from mixanalysis.models.structured_mlp import StructuredMLPConfig
 from mixanalysis.models.sw_mlp import SWMLPConfig
 
@@ -26,6 +27,7 @@ __all__ = [
     "Assumed",
     "Config",
     "Family",
+    "Gelu",
     "MixerConfig",
     "MixingLayer",
     "Network",
@@ -35,7 +37,9 @@ __all__ = [
     "SMixerConfig",
     "SWMLPConfig",
     "Sizes",
+    "Structure",
     "StructuredMLPConfig",
+    "Structures",
     "Support",
     "Tap",
     "Weights",

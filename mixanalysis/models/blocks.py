@@ -20,12 +20,14 @@ Order = Literal["none", "random", "swapped"]
 class PatchEmbedding(nn.Module):
     """Per-patch linear map, (B, channels, H, W) -> (B, patches, features), optionally normalised."""
 
-    def __init__(self, patches: Patches, features: int, *, norm: bool = False, eps: float = 1e-6) -> None:
+    def __init__(
+        self, patches: Patches, features: int, *, norm: bool = False, eps: float = 1e-6, bias: bool = True
+    ) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(patches.channels, features, patches.size, stride=patches.size)
+        self.proj = nn.Conv2d(patches.channels, features, patches.size, stride=patches.size, bias=bias)
         fan_in_normal_(self.proj.weight, patches.channels * patches.size**2)
-        with torch.no_grad():
-            self.proj.bias.zero_()  # type: ignore[union-attr]
+        if self.proj.bias is not None:
+            nn.init.zeros_(self.proj.bias)
         self.norm = nn.LayerNorm(features, eps=eps) if norm else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -133,16 +135,16 @@ class Mlp(nn.Module):
         super().__init__()
         self.fc1 = fc1
         self.fc2 = fc2
-        self.approximate = "none" if gelu == "erf" else "tanh"
+        self.gelu = gelu
         self.output_activation = output_activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layers."""
-        x = F.gelu(self.fc1(x), approximate=self.approximate)
+        x = activate(self.fc1(x), self.gelu)
         if self.fc2 is not None:
             x = self.fc2(x)
             if self.output_activation:
-                x = F.gelu(x, approximate=self.approximate)
+                x = activate(x, self.gelu)
         return x
 
 
@@ -185,6 +187,11 @@ class Resize(nn.Module):
         """Map and normalise."""
         y: Tensor = self.norm(self.proj(x))
         return y
+
+
+def activate(x: Tensor, gelu: Gelu) -> Tensor:
+    """The activation phi, elementwise."""
+    return x if gelu == "identity" else F.gelu(x, approximate="none" if gelu == "erf" else "tanh")
 
 
 def fan_in_normal_(weight: Tensor, fan_in: float) -> Tensor:

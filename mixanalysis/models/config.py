@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-Gelu = Literal["erf", "tanh"]
-"""Exact GELU x Phi(x) ("erf", PyTorch and timm) or its tanh approximation (Flax)."""
+Gelu = Literal["erf", "tanh", "identity"]
+"""Exact GELU x Phi(x) ("erf", PyTorch and timm), its tanh approximation (Flax), or none at all (linear Mixers)."""
 
 Permutation = Literal["none", "random"]
 """Normal mixing layers, or each between two independent frozen uniform permutations (RP, HK Def. 5.1)."""

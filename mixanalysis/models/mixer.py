@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from mixanalysis.models.blocks import (
+    Axis,
     BaseBlock,
     Mlp,
     PatchEmbedding,
@@ -17,8 +19,9 @@ from mixanalysis.models.blocks import (
     classifier,
 )
 from mixanalysis.models.config import Gelu, Patches, Permutation, hidden_size, positive
-from mixanalysis.models.layers import base_block_layers
-from mixanalysis.models.network import MixingLayer, Tap, Weights, base_block_taps
+from mixanalysis.models.layers import base_block_layers, shared_layer
+from mixanalysis.models.network import ROLES_OF_BASE_BLOCK, MixingLayer, Tap, Weights, base_block_taps
+from mixanalysis.models.structured import ALL_DENSE, StructuredLinear, Structures, structured_layer
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class MixerConfig:
     Attributes:
         patches: the images and their patches.
         classes: outputs; 0 leaves the pooled features.
-        tokens: S; where it differs from the number of patches S0, the first block maps S0 to S tokens.
+        tokens: S; where it differs from the number of embedded tokens S0, the first block maps S0 to S tokens.
         channels: C.
         token_hidden: hidden size of token mixing, gamma_S S.
         channel_hidden: hidden size of channel mixing, gamma_C C.
@@ -36,9 +39,13 @@ class MixerConfig:
         permutation: "random" makes it an RP-Mixer.
         norm_eps: epsilon of every LayerNorm.
         gelu: variant of the activation.
-        pooling: "mean" over tokens, or "flatten" all S C features, before the classifier.
+        pooling: "mean" over tokens, "flatten" all S C features, or take the "class-token", before the classifier.
         final_norm: whether a LayerNorm comes before pooling.
         stem_norm: whether a LayerNorm follows the patch embedding.
+        class_token: whether a learnt token stands before those of the patches.
+        stem_bias: whether the patch embedding has a bias.
+        mixing_bias: whether the mixing layers have biases.
+        structures: how the mixing layers' matrices are made; all dense by default.
     """
 
     patches: Patches
@@ -51,13 +58,23 @@ class MixerConfig:
     permutation: Permutation = "none"
     norm_eps: float = 1e-6
     gelu: Gelu = "erf"
-    pooling: Literal["mean", "flatten"] = "mean"
+    pooling: Literal["mean", "flatten", "class-token"] = "mean"
     final_norm: bool = True
     stem_norm: bool = False
+    class_token: bool = False
+    stem_bias: bool = True
+    mixing_bias: bool = True
+    structures: Structures = ALL_DENSE
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
+        """Check the sizes, and that the options go together."""
         positive(self, "tokens", "channels", "token_hidden", "channel_hidden", "depth")
+        if self.pooling == "class-token" and not self.class_token:
+            msg = "pooling by the class token needs one"
+            raise ValueError(msg)
+        if self.structures != ALL_DENSE and (self.permutation != "none" or self.tokens != self.embedded):
+            msg = "structured mixing layers go neither with permutations nor with another number of tokens"
+            raise ValueError(msg)
 
     @classmethod
     def of(
@@ -99,9 +116,14 @@ class MixerConfig:
         """(channels, height, width) of one image."""
         return self.patches.input_shape
 
+    @property
+    def embedded(self) -> int:
+        """Tokens that enter the first block: the patches, and the class token where there is one."""
+        return self.patches.count + self.class_token
+
     def token_sizes(self, index: int) -> tuple[int, int]:
         """Tokens into and out of base block `index`."""
-        return (self.patches.count if index == 0 else self.tokens), self.tokens
+        return (self.embedded if index == 0 else self.tokens), self.tokens
 
 
 class Mixer(nn.Module):
@@ -110,39 +132,65 @@ class Mixer(nn.Module):
     def __init__(self, config: MixerConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = PatchEmbedding(config.patches, config.channels, norm=config.stem_norm, eps=config.norm_eps)
+        self.stem = PatchEmbedding(
+            config.patches, config.channels, norm=config.stem_norm, eps=config.norm_eps, bias=config.stem_bias
+        )
+        if config.class_token:
+            self.class_token = nn.Parameter(torch.randn(1, 1, config.channels))
         self.blocks = nn.Sequential(*(base_block(config, index) for index in range(config.depth)))
         self.norm = _norm(config) if config.final_norm else nn.Identity()
-        features = config.channels if config.pooling == "mean" else config.width
+        features = config.width if config.pooling == "flatten" else config.channels
         self.head = classifier(features, config.classes)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The tokens that enter the first block, shape (B, S0, C)."""
+        x: Tensor = self.stem(images)
+        return torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1) if self.config.class_token else x
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of shape (B, classes) for images of shape (B, channels, H, W)."""
-        x = self.norm(self.blocks(self.stem(images)))
-        logits: Tensor = self.head(x.mean(dim=1) if self.config.pooling == "mean" else x.flatten(1))
+        x = self.norm(self.blocks(self.embed(images)))
+        pooled = {"mean": x.mean(dim=1), "flatten": x.flatten(1), "class-token": x[:, 0]}[self.config.pooling]
+        logits: Tensor = self.head(pooled)
         return logits
 
 
 def base_block(config: MixerConfig, index: int) -> BaseBlock:
     """Base block `index`: U = X + W2 phi(W1 LN(X)), then U + phi(LN(U) W3) W4 (HK 1-4)."""
     into, tokens = config.token_sizes(index)
-    channels, kind = config.channels, config.permutation
+    channels = config.channels
     carry = None
     if into != tokens:
         carry = Resize(SharedLinear((into, tokens), channels, "token", "none", bias=False), channels, config.norm_eps)
-    token = Mlp(
-        SharedLinear((into, config.token_hidden), channels, "token", kind),
-        SharedLinear((config.token_hidden, tokens), channels, "token", kind),
-        config.gelu,
-        output_activation=False,
-    )
-    channel = Mlp(
-        SharedLinear((channels, config.channel_hidden), tokens, "channel", kind),
-        SharedLinear((config.channel_hidden, channels), tokens, "channel", kind),
-        config.gelu,
-        output_activation=False,
+    token, channel = (
+        Mlp(
+            _mixing_linear(config, axis, "fc1", (first, hidden)),
+            _mixing_linear(config, axis, "fc2", (hidden, last)),
+            config.gelu,
+            output_activation=False,
+        )
+        for axis, (first, hidden, last) in _sizes(config, into).items()
     )
     return BaseBlock(Residual(_norm(config), token, carry), Residual(_norm(config), channel))
+
+
+def _sizes(config: MixerConfig, into: int) -> dict[Axis, tuple[int, int, int]]:
+    """Features in, hidden and out of each mixing block of a base block that takes `into` tokens."""
+    return {
+        "token": (into, config.token_hidden, config.tokens),
+        "channel": (config.channels, config.channel_hidden, config.channels),
+    }
+
+
+def _copies(config: MixerConfig) -> dict[Axis, int]:
+    return {"token": config.channels, "channel": config.tokens}
+
+
+def _mixing_linear(config: MixerConfig, axis: Axis, name: str, size: tuple[int, int]) -> nn.Module:
+    structure = config.structures.of(axis, name)
+    if structure.kind != "dense":
+        return StructuredLinear(size, axis, structure, bias=config.mixing_bias)
+    return SharedLinear(size, _copies(config)[axis], axis, config.permutation, bias=config.mixing_bias)
 
 
 def _norm(config: MixerConfig) -> nn.LayerNorm:
@@ -151,14 +199,28 @@ def _norm(config: MixerConfig) -> nn.LayerNorm:
 
 def mixing_layers(config: MixerConfig, weights: Weights) -> tuple[MixingLayer, ...]:
     """The effective layers in forward order, from a checkpoint under the module's names."""
-    return base_block_layers(
-        weights,
-        config.depth,
-        (config.tokens, config.channels),
-        ("fc1", "fc2"),
-        permuted=config.permutation == "random",
-        resized=config.patches.count != config.tokens,
-    )
+    if config.structures == ALL_DENSE:
+        return base_block_layers(
+            weights,
+            config.depth,
+            (config.tokens, config.channels),
+            ("fc1", "fc2"),
+            permuted=config.permutation == "random",
+            resized=config.embedded != config.tokens,
+        )
+    copies = _copies(config)
+    layers = []
+    for block, tap in enumerate(taps(config)):
+        axis = ROLES_OF_BASE_BLOCK[block % 2]
+        first, hidden, last = _sizes(config, config.tokens)[axis]
+        for name, size in (("fc1", (first, hidden)), ("fc2", (hidden, last))):
+            path, structure = f"{tap.before}.{name}", config.structures.of(axis, name)
+            if structure.kind == "dense":
+                layer = shared_layer(weights, path, block=block, axis=axis, copies=copies[axis], permuted=False)
+            else:
+                layer = structured_layer(weights, path, structure, size, block=block, axis=axis, copies=copies[axis])
+            layers.append(layer)
+    return tuple(layers)
 
 
 def taps(config: MixerConfig) -> tuple[Tap, ...]:

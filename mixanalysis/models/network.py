@@ -186,6 +186,7 @@ class Network:
         parameters: trainable weights that exist; masked-away cells don't count.
         provenance: where it came from.
         make_module: builds the module with its weights.
+        weights: its tensors under the module's names; None where its architecture isn't known.
     """
 
     label: str
@@ -195,6 +196,7 @@ class Network:
     parameters: int
     provenance: Provenance
     make_module: Callable[[], nn.Module] = field(repr=False)
+    weights: Weights | None = field(default=None, repr=False)
 
     @property
     def family(self) -> str:

@@ -153,7 +153,11 @@ DESCRIPTIONS = {
     "wrong type": ("mixer", config(channels="5"), "config.channels must be int, got '5'$"),
     "a number too exact": ("mixer", config(channels=5.0), r"config.channels must be int, got 5\.0$"),
     "a truth for a number": ("mixer", config(depth=True), "config.depth must be int, got True$"),
-    "unknown choice": ("mixer", config(gelu="relu"), "config.gelu must be one of 'erf', 'tanh', got 'relu'$"),
+    "unknown choice": (
+        "mixer",
+        config(gelu="relu"),
+        "config.gelu must be one of 'erf', 'tanh', 'identity', got 'relu'$",
+    ),
     "nested": ("mixer", config(patches={"height": 8}), "config.patches of Patches: missing channels, size, width$"),
     "patches": (
         "mixer",

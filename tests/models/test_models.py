@@ -154,7 +154,7 @@ def test_dense_mlp_is_the_sparse_one_at_density_one():
         (lambda: from_dict(Patches, [1]), r"config must be a table of names and values, got list"),
         (
             lambda: from_dict(MixerConfig, to_dict(NETWORKS["mixer"]) | {"gelu": "relu"}),
-            r"config.gelu must be one of 'erf', 'tanh', got 'relu'",
+            r"config.gelu must be one of 'erf', 'tanh', 'identity', got 'relu'",
         ),
     ],
 )
