@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -114,12 +114,19 @@ class Dialect:
         others = {"stem.proj": self.stem, "stem.norm": self.stem_norm, "norm": self.norm, "head": self.head}
         return {ours: theirs for ours, theirs in (others | dict(zip(BLOCK, self.block, strict=True))).items() if theirs}
 
-    def layout(self, objection: Callable[[Checkpoint], str] | None = None, **assumes: Any) -> Layout:
-        """The layout of this dialect, which assumes `assumes` beside what every Mixer's does."""
-        everyone = {"gelu": self.gelu, "norm_eps": self.norm_eps, "image": "square"}
-        pooling = {} if self.class_token else {"pooling": "mean"}
-        layout = Layout(self.name, self.sought(), partial(network, self), everyone | pooling | assumes)
-        return layout if objection is None else replace(layout, objection=objection)
+    @property
+    def assumes(self) -> dict[str, Any]:
+        """What its tensors don't tell, and what is assumed of it."""
+        assumes: dict[str, Any] = {"gelu": self.gelu, "norm_eps": self.norm_eps, "image": "square"}
+        if not self.class_token:
+            assumes["pooling"] = "mean"
+        if self.flat_stem:
+            assumes["colours"] = GUESSED
+        return assumes
+
+    def layout(self) -> Layout:
+        """The layout of this dialect."""
+        return Layout(self.name, self.sought(), partial(network, self), self.assumes)
 
     def sought(self) -> tuple[str, ...]:
         """Names of the weights of the patch embedding, the first block and the final norm."""
@@ -254,13 +261,12 @@ def network(dialect: Dialect, checkpoint: Checkpoint, assumed: Mapping[str, Any]
         CheckpointError: tensors are missing or misshaped.
     """
     where = dialect.find(checkpoint, assumed)
-    token, channel = (
-        dialect.shape(checkpoint, f"blocks.0.{axis}.mlp.fc1.weight", where) for axis in ("token", "channel")
-    )
-    if len(token) != 2 or len(channel) != 2:
-        names = [dialect.view(f"blocks.0.{axis}.mlp.fc1.weight", where).name for axis in ("token", "channel")]
-        msg = f"{names[0]} of shape {token} and {names[1]} of shape {channel} are not two matrices"
-        raise ValueError(msg)
+    first = ["blocks.0.token.mlp.fc1.weight", "blocks.0.channel.mlp.fc1.weight"]
+    token, channel = (dialect.shape(checkpoint, name, where) for name in first)
+    for name, shape in zip(first, (token, channel), strict=True):
+        if len(shape) != 2:
+            msg = f"{dialect.view(name, where).name} of shape {shape} is not a matrix"
+            raise ValueError(msg)
     sizes = MixerSizes(token[1], token[0], channel[1], channel[0])
     config = dialect.config(checkpoint, where, assumed, sizes)
     return assemble(checkpoint, config, layout=dialect.name, rename=partial(dialect.view, where=where))

@@ -67,10 +67,4 @@ def _objection(checkpoint: Checkpoint) -> str:
     return "none of its matrices is kept as blocks" if dense else ""
 
 
-LAYOUT = Layout(
-    NAME,
-    _SOUGHT,
-    network,
-    {"gelu": "erf", "norm_eps": 1e-6, "image": "square", "pooling": "mean", "shuffle": False},
-    _objection,
-)
+LAYOUT = Layout(NAME, _SOUGHT, network, DIALECT.assumes | {"shuffle": False}, _objection)

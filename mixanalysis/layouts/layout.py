@@ -63,7 +63,7 @@ class Layout:
             UsageError: something is assumed that this layout has no use for, or a value is impossible.
         """
         if not self.recognise(checkpoint):
-            raise CheckpointError(f"{checkpoint.path}: isn't in the {self.name} layout: {self._why(checkpoint)}")
+            raise CheckpointError(f"{checkpoint.path}: isn't in the {self.name} layout: {self.why_not(checkpoint)}")
         given = assumptions.read(assume or {})
         if foreign := sorted(set(given) - set(self.assumes)):
             takes = f"takes only {', '.join(self.assumes)}" if self.assumes else "leaves nothing to assume"
@@ -76,25 +76,26 @@ class Layout:
         assumed = {name: Assumed(value, "user" if name in given else "layout") for name, value in values.items()}
         return replace(network, provenance=replace(network.provenance, assumed=assumed))
 
-    def _why(self, checkpoint: Checkpoint) -> str:
+    def why_not(self, checkpoint: Checkpoint) -> str:
+        """Why a checkpoint isn't of this layout."""
         lacking = self.lacking(checkpoint)
         return f"it lacks {_some(lacking)}" if lacking else self.objection(checkpoint)
 
 
 def none_fits(checkpoint: Checkpoint, layouts: Sequence[Layout]) -> str:
     """What was looked for in a checkpoint of no known layout, how much of it was found, and what comes closest."""
-    lacking = {layout.name: layout.lacking(checkpoint) for layout in layouts}
-    closest = max(layouts, key=lambda layout: 1 - len(lacking[layout.name]) / len(layout.sought))
-    counts = ", ".join(
-        f"{layout.name} {len(layout.sought) - len(lacking[layout.name])} of {len(layout.sought)}" for layout in layouts
+    found = {layout.name: len(layout.sought) - len(layout.lacking(checkpoint)) for layout in layouts}
+    message = f"{checkpoint.path}: no known layout has these tensors ({_some(checkpoint.names)})"
+    near = [layout for layout in layouts if found[layout.name]]
+    if not near:
+        some = ", ".join(f"{layout.name} ({layout.sought[0]}, ...)" for layout in layouts)
+        return f"{message}; found none of the names looked for: {some}"
+    counts = ", ".join(f"{layout.name} {found[layout.name]} of {len(layout.sought)}" for layout in near)
+    closest = max(near, key=lambda layout: found[layout.name] / len(layout.sought))
+    return (
+        f"{message}; found of the names looked for: {counts}, of {len(layouts) - len(near)} other layouts none; "
+        f"closest is {closest.name}, but {closest.why_not(checkpoint)}"
     )
-    message = (
-        f"{checkpoint.path}: no known layout has these tensors ({_some(checkpoint.names)}); "
-        f"found of the names looked for: {counts}; "
-    )
-    if len(lacking[closest.name]) == len(closest.sought):
-        return f"{message}none is close"
-    return f"{message}closest is {closest.name}: {closest._why(checkpoint)}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,15 +1,17 @@
 """The MLP-Mixers that people have on disk: names, epsilon and activation of each project's, read in its sources.
 
-What tensors don't tell is the layout's assumption. The weights that Google published run with tanh GELU in Flax; as timm
-converted them, they run with the exact one, and their logits differ by some 1e-4.
+What tensors don't tell is the layout's assumption. The weights that Google published run with tanh GELU in Flax; as
+timm converted them, they run with the exact one, and their logits differ by some 1e-4.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from mixanalysis.checkpoints import Checkpoint
-from mixanalysis.layouts.dialect import GUESSED, Arrangement, Dialect
+from mixanalysis.layouts.dialect import Arrangement, Dialect
 from mixanalysis.layouts.layout import Layout
 
 
@@ -239,6 +241,22 @@ MMPRETRAIN = Dialect(
     norm_eps=1e-5,
 )
 
+JANKREPL = Dialect(
+    "jankrepl-mixer",  # mildlyoverfitted, mixer/official.py
+    stem="patch_embedder",
+    block=(
+        "blocks.{i}.norm_1",
+        "blocks.{i}.token_mlp_block.linear_1",
+        "blocks.{i}.token_mlp_block.linear_2",
+        "blocks.{i}.norm_2",
+        "blocks.{i}.channel_mlp_block.linear_1",
+        "blocks.{i}.channel_mlp_block.linear_2",
+    ),
+    norm="pre_head_norm",
+    head="head_classifier",
+    norm_eps=1e-5,
+)
+
 DIALECTS = (
     TIMM,
     FLAX,
@@ -252,6 +270,7 @@ DIALECTS = (
     JEONSWORLD,
     D_LI14,
     MMPRETRAIN,
+    JANKREPL,
 )
 
 
@@ -264,6 +283,6 @@ def _timm_objection(checkpoint: Checkpoint) -> str:
 
 
 LAYOUTS: tuple[Layout, ...] = (
-    TIMM.layout(_timm_objection),
-    *(d.layout(**({"colours": GUESSED} if d.flat_stem else {})) for d in DIALECTS if d is not TIMM),
+    replace(TIMM.layout(), objection=_timm_objection),
+    *(dialect.layout() for dialect in DIALECTS if dialect is not TIMM),
 )
