@@ -23,6 +23,7 @@ def command(
     layers: options.Layers = None,
     exclude: options.Exclude = None,
     layout: options.Layout = None,
+    assume: options.Assume = None,
     device: options.Device = "cpu",
     dtype: options.Precision = None,
     seed: options.Seed = 0,
@@ -40,7 +41,7 @@ def command(
     from mixanalysis.report.commands import cka_report
 
     out = output or Path("reports/cka")
-    networks = load_all(checkpoints, layout)
+    networks = load_all(checkpoints, layout, assume=options.assumed(assume))
     if dry_run:
         for network in networks:
             typer.echo(f"{network.provenance.path}: {network.family}, {len(network.taps)} blocks")

@@ -14,6 +14,7 @@ def command(
     context: typer.Context,
     checkpoints: options.Checkpoints,
     layout: options.Layout = None,
+    assume: options.Assume = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -24,7 +25,7 @@ def command(
     from mixanalysis.report.describe import describe, facts
     from mixanalysis.report.writer import layer_table
 
-    networks = load_all(checkpoints, layout, weights_only=True)
+    networks = load_all(checkpoints, layout, assume=options.assumed(assume), weights_only=True)
     if json:
         terminal.show_json([describe(network) for network in networks])
         return

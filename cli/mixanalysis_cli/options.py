@@ -89,6 +89,14 @@ Exclude = Annotated[
 Layout = Annotated[
     str | None, typer.Option("--layout", help="Name of the checkpoints' layout.", show_default="recognised")
 ]
+Assume = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--assume",
+        help="NAME=VALUE, what tensors can't tell: gelu=tanh, norm_eps=1e-5, image=224x160, ...; repeatable.",
+        show_default="the layout's",
+    ),
+]
 Features = Annotated[
     Position, typer.Option("--features", help="Outputs of mixing blocks, before or after the skip is added.")
 ]
@@ -131,6 +139,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path | StrEnum) else value
+
+
+def assumed(texts: list[str] | None) -> dict[str, str]:
+    """Names and values of --assume."""
+    values = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--assume must be NAME=VALUE, such as gelu=tanh, got {text!r}")
+        if name in values:
+            raise UsageError(f"--assume {name} is given twice")
+        values[name] = value
+    return values
 
 
 def number(text: str, option: str) -> float:

@@ -21,6 +21,7 @@ def command(
     batch_size: options.BatchSize = 64,
     features: options.Features = options.Position.before_skip,
     layout: options.Layout = None,
+    assume: options.Assume = None,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -36,7 +37,7 @@ def command(
     from mixanalysis.report import Request, write_report
 
     out = output or Path("reports/report")
-    networks = load_all(checkpoints, layout)
+    networks = load_all(checkpoints, layout, assume=options.assumed(assume))
     if dry_run:
         for network in networks:
             layers = f"{len(network.layers)} layers, {len(network.taps)} blocks"

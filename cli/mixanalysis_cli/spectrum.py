@@ -77,6 +77,7 @@ def command(
     layers: options.Layers = None,
     exclude: options.Exclude = None,
     layout: options.Layout = None,
+    assume: options.Assume = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Layers at once (needs joblib beyond 1).")] = 1,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
     json: options.Json = False,
@@ -127,7 +128,8 @@ def command(
         terminal.show_table(table, headings | {"c_gamma": "c_γ"})
         typer.echo(str(out))
         return
-    networks = load_all(checkpoints or [], layout, weights_only=True)
+    given = options.assumed(assume)
+    networks = load_all(checkpoints or [], layout, assume=given, weights_only=True)
     for network in networks:
         if network.family == UNKNOWN:
             skipped = f"; skipped {', '.join(network.provenance.unused)}" if network.provenance.unused else ""
@@ -151,7 +153,7 @@ def command(
             layers=layers or (),
             exclude=exclude or (),
             products=product,
-            initial=None if init is None else load(init, layout, weights_only=True),
+            initial=None if init is None else load(init, layout, assume=given, weights_only=True),
             over_training=over_training,
             jobs=jobs,
             kind=format.value,

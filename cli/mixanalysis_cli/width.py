@@ -31,6 +31,7 @@ def command(
     ] = None,
     output: options.Output = None,
     layout: options.Layout = None,
+    assume: options.Assume = None,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -45,7 +46,7 @@ def command(
     from mixanalysis.report.commands import width_report
 
     out = output or Path("reports/width")
-    networks = load_all(checkpoints or [], layout)
+    networks = load_all(checkpoints or [], layout, assume=options.assumed(assume))
     request = Request(NAME, options.argv(), *options.resolved(context))
     gammas = (
         expansion if expansion_token is None else expansion_token,

@@ -139,7 +139,7 @@ def _lucidrains(name: str, token: tuple[str, str], channel: tuple[str, str]) -> 
 
 LUCIDRAINS = _lucidrains("lucidrains-mixer", ("0", "3"), ("0", "3"))
 LUCIDRAINS_003 = _lucidrains("lucidrains-mixer-0.0.3", ("1.0", "1.3"), ("0", "3"))
-LUCIDRAINS_001 = _lucidrains("lucidrains-mixer-0.0.1", ("1.0", "1.2"), ("0", "2"))
+LUCIDRAINS_002 = _lucidrains("lucidrains-mixer-0.0.2", ("1.0", "1.2"), ("0", "2"))
 
 JAKETAE = Dialect(
     "jaketae-mixer",  # mlp_mixer/core.py
@@ -263,7 +263,7 @@ DIALECTS = (
     FLAX_OLD,
     LUCIDRAINS,
     LUCIDRAINS_003,
-    LUCIDRAINS_001,
+    LUCIDRAINS_002,
     JAKETAE,
     RISHIKKSH20,
     OMIHUB777,

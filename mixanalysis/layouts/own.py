@@ -44,7 +44,9 @@ def network(checkpoint: Checkpoint, _assumed: Mapping[str, Any]) -> Network:
         if names:
             some = ", ".join(sorted(names)[:3]) + (f", and {len(names) - 3} more" if len(names) > 3 else "")
             raise CheckpointError(f"{path}: {what}: {some}")
-    return assemble(checkpoint, config, layout=NAME, initialised=True, training=found["training"])
+    # without a training record the weights came from elsewhere
+    training = found["training"]
+    return assemble(checkpoint, config, layout=NAME, initialised=bool(training), training=training)
 
 
 LAYOUT = Layout(NAME, (SOUGHT,), network, finds=lambda checkpoint, _sought: METADATA_KEY in checkpoint.metadata)

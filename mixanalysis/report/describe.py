@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from mixanalysis.models import UNKNOWN, Network, to_dict
+from mixanalysis.models import UNKNOWN, Assumed, Network, to_dict
 from mixanalysis.report.writer import layer_table
 from mixanalysis.results import records
 
@@ -19,6 +20,7 @@ def describe(network: Network) -> dict[str, Any]:
         "format": source.format,
         "wrapper": source.wrapper,
         "layout": source.layout,
+        "assumed": {name: assumed._asdict() for name, assumed in source.assumed.items()},
         "family": network.family,
         "config": to_dict(network.config),
         "width": network.width if known else None,
@@ -58,11 +60,28 @@ def facts(network: Network) -> list[tuple[str, str]]:
         ("parameters", f"{network.parameters:,}"),
         ("blocks", ", ".join(tap.name for tap in network.taps)),
     ]
+    if source.assumed:
+        lines.append(("assumed", _assumed(source.assumed)))
     if source.training:
         shown = {name: value for name, value in source.training.items() if name not in ("key", "data_fingerprint")}
         lines.append(("training", _pairs(shown)))
     lines.append(("not used", ", ".join(source.unused) or "nothing: every tensor is used"))
     return lines
+
+
+def _assumed(assumed: Mapping[str, Assumed]) -> str:
+    """What tensors don't tell, the user's word for it apart from the layout's."""
+    who = {"user": "as you say", "layout": "as this layout is"}
+    parts = []
+    for source, words in who.items():
+        said = {name: _shown(value) for name, (value, by) in assumed.items() if by == source}
+        parts += [f"{_pairs(said)} ({words})"] * bool(said)
+    return "; ".join(parts)
+
+
+def _shown(value: Any) -> Any:
+    """An image's height and width, or the value itself."""
+    return " x ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _pairs(values: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -13,7 +14,7 @@ from cases import NETWORKS, checkpoint_of
 from mixanalysis.errors import CheckpointError, UsageError
 from mixanalysis.layouts import LAYOUTS, load, load_all
 
-TIMM = ("stem.proj.weight", "blocks.0.mlp_tokens.fc1.weight", "blocks.0.mlp_channels.fc1.weight")
+TIMM = LAYOUTS["timm-mixer"].sought
 
 
 @pytest.fixture(name="path")
@@ -26,40 +27,51 @@ def test_a_layout_may_be_named(path):
 
 
 def test_an_unknown_layout_is_a_usage_error(path):
-    with pytest.raises(UsageError, match="unknown layout 'flax'; known are mixanalysis, timm-mixer"):
+    with pytest.raises(UsageError, match="unknown layout 'flax'; known are mixanalysis, timm-mixer, flax-mixer, "):
         load(path, "flax")
-    assert list(LAYOUTS)[:2] == ["mixanalysis", "timm-mixer"]
+    assert all(name == layout.name for name, layout in LAYOUTS.items())
 
 
 def test_tensors_of_no_known_layout_are_refused_with_what_was_looked_for(tmp_path):
     torch.save({f"encoder.{index}": torch.ones(2) for index in range(5)}, tmp_path / "a.pt")
     with pytest.raises(CheckpointError) as caught:
         load(tmp_path / "a.pt")
-    assert str(caught.value) == (
-        f"{tmp_path / 'a.pt'}: no known layout has these tensors (encoder.0, encoder.1, encoder.2, ...); looked for "
-        "mixanalysis: safetensors metadata `mixanalysis`, as `mixanalysis train` writes it; "
-        "timm-mixer: stem.proj.weight, blocks.0.mlp_tokens.fc1.weight and blocks.0.mlp_channels.fc1.weight"
+    assert str(caught.value).startswith(
+        f"{tmp_path / 'a.pt'}: no known layout has these tensors (encoder.0, encoder.1, encoder.2, and 2 more); "
+        "found none of the names looked for: mixanalysis (safetensors metadata `mixanalysis`, ...), "
+        "timm-mixer (stem.proj.weight, ...), flax-mixer (*stem/kernel, ...), "
     )
+
+
+def test_the_closest_layout_is_named_with_what_it_lacks(tmp_path):
+    torch.save({name: torch.ones(2) for name in (*TIMM[:-2], "patcher.weight")}, tmp_path / "a.pt")
+    message = (
+        rf"no known layout .*; found of the names looked for: timm-mixer 6 of 8, .*jaketae-mixer 1 of 7.*"
+        r" other layouts none; closest is timm-mixer, but it lacks "
+        rf"{re.escape(TIMM[-2])}, {re.escape(TIMM[-1])}$"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        load(tmp_path / "a.pt")
 
 
 def test_few_tensors_of_no_known_layout_are_all_named(tmp_path):
     torch.save({"a": torch.ones(2), "b": torch.ones(2)}, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match=r"no known layout has these tensors \(a, b\); looked for "):
+    with pytest.raises(CheckpointError, match=r"no known layout has these tensors \(a, b\); found none "):
         load(tmp_path / "a.pt")
 
 
 def test_a_layout_that_is_named_but_does_not_fit_says_what_it_lacks(path, tmp_path):
-    with pytest.raises(CheckpointError, match=r"isn't in the timm-mixer layout: it lacks one of stem\.proj"):
+    with pytest.raises(CheckpointError, match=r"isn't in the timm-mixer layout: it lacks blocks\.0\.norm1\.weight, "):
         load(path, "timm-mixer")
     torch.save(load_file(path), tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="isn't in our own format: it lacks safetensors metadata `mix"):
+    with pytest.raises(CheckpointError, match="isn't in the mixanalysis layout: it lacks safetensors metadata `mix"):
         load(tmp_path / "a.pt", "mixanalysis")
 
 
 def test_a_file_of_two_layouts_asks_for_one(path):
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-    save_file(load_file(path) | {name: torch.ones(2) for name in TIMM}, path, metadata=metadata)
+    save_file(load_file(path) | {name: torch.ones(2, 2) for name in TIMM}, path, metadata=metadata)
     with pytest.raises(CheckpointError, match=r"fits several layouts \(mixanalysis, timm-mixer\); name one with"):
         load(path)
 

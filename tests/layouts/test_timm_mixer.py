@@ -208,35 +208,39 @@ def without(*parts):
     return remove
 
 
+NOT = "not a network of the timm-mixer layout: "
 HOLDS = "doesn't hold the mixer that its timm-mixer layout describes: "
 
 REFUSED = {
     "gated": (
         gated,
-        r"not a timm mixer: blocks\.0\.mlp_tokens\.fc2\.weight takes half of what blocks\.0\.mlp_tokens\.fc1\.weight "
-        r"gives, as in a gated gmixer_\*, which isn't read$",
+        r"no known layout .*timm-mixer 8 of 8.* closest is timm-mixer, but its fc1 gives value and gate, as in a gated "
+        r"gmixer_\*$",
     ),
     "tokens not square": (
         resized("blocks.0.mlp_tokens.fc1.weight", 3, 6),
-        "not a timm mixer: 6 tokens are not a square number, so that the image's height and width can't be told$",
+        NOT + r"6 patches are not a square number, so that the image's height and width can't be told; assume them "
+        r"\(image=HEIGHTxWIDTH\)$",
     ),
     "no tokens": (
         resized("blocks.0.mlp_tokens.fc1.weight", 3, 0),
-        "not a timm mixer: height must be at least 1, got 0$",
+        NOT + "height must be at least 1, got 0$",
     ),
     "no hidden units": (
         resized("blocks.0.mlp_channels.fc1.weight", 0, 6),
-        "not a timm mixer: channel_hidden must be at least 1, got 0$",
+        NOT + "channel_hidden must be at least 1, got 0$",
     ),
     "patches not square": (
         resized("stem.proj.weight", 6, 3, 2, 3),
-        r"not a timm mixer: stem\.proj\.weight of shape \(6, 3, 2, 3\), .* of shape \(3, 4\) and .* of shape \(25, 6\) "
-        "are not a square patch embedding and two matrices$",
+        NOT + r"stem\.proj\.weight of shape \(6, 3, 2, 3\) is not an embedding of square patches$",
     ),
-    "linear stem": (resized("stem.proj.weight", 6, 27), r"stem\.proj\.weight of shape \(6, 27\), .* are not a square"),
-    "token mixing by convolution": (
-        resized("blocks.0.mlp_tokens.fc1.weight", 3, 4, 1),
-        r"blocks\.0\.mlp_tokens\.fc1\.weight of shape \(3, 4, 1\) .* are not a square patch embedding and two matrices",
+    "linear stem": (
+        resized("stem.proj.weight", 6, 27),
+        NOT + r"stem\.proj\.weight of shape \(6, 27\) is not an embedding of square patches$",
+    ),
+    "token mixing by a vector": (
+        resized("blocks.0.mlp_tokens.fc1.weight", 3),
+        NOT + r"blocks\.0\.mlp_tokens\.fc1\.weight of shape \(3,\) is not a matrix$",
     ),
     "weight missing": (
         without("blocks.1.mlp_tokens.fc2.weight"),
@@ -248,7 +252,7 @@ REFUSED = {
     ),
     "block missing": (
         lambda state: [state.update({name.replace("blocks.1", "blocks.3"): state.pop(name)}) for name in list(state)],
-        "not a timm mixer: it has 2 blocks up to number 3, but no block 1$",
+        NOT + "it has 2 blocks up to number 3, but no block 1$",
     ),
     "misshaped": (
         resized("blocks.1.mlp_channels.fc2.weight", 6, 24),
