@@ -196,6 +196,8 @@ def activate(x: Tensor, gelu: Gelu) -> Tensor:
 
 def fan_in_normal_(weight: Tensor, fan_in: float) -> Tensor:
     """Fill with N(0, 1/fan_in), the initialisation that HK's spectra assume; returns the tensor."""
+    if weight.is_meta:
+        return weight  # the weights of a skeleton come from a checkpoint
     with torch.no_grad():
         return weight.normal_(0.0, 1.0 / math.sqrt(fan_in))
 
