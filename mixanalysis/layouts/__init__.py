@@ -63,11 +63,17 @@ def from_checkpoint(
     chosen = _choose(checkpoint, layout)
     if isinstance(chosen, Layout):
         return chosen.network(checkpoint, assumed)
-    if not weights_only:
-        raise CheckpointError(chosen)
+    network = _unknown(checkpoint, chosen, weights_only=weights_only)
     if assumed:
         raise UsageError(f"{checkpoint.path}: nothing can be assumed of an unknown architecture; {chosen}")
-    return weights_only_layout.network(checkpoint, chosen)
+    return network
+
+
+def _unknown(checkpoint: Checkpoint, why: str, *, weights_only: bool) -> Network:
+    """The matrices of a checkpoint of no known layout, where they are wanted."""
+    if not weights_only:
+        raise CheckpointError(why)
+    return weights_only_layout.network(checkpoint, why)
 
 
 def _choose(checkpoint: Checkpoint, name: str | None) -> Layout | str:
@@ -104,8 +110,11 @@ def load_all(
     for path in paths:
         checkpoint = open_checkpoint(path)
         chosen = _choose(checkpoint, layout)
-        taken = {name: wanted[name] for name in wanted if isinstance(chosen, Layout) and name in chosen.assumes}
-        networks.append(from_checkpoint(checkpoint, layout, assume=taken, weights_only=weights_only))
+        if isinstance(chosen, Layout):
+            taken = {name: value for name, value in wanted.items() if name in chosen.assumes}
+            networks.append(chosen.network(checkpoint, taken))
+        else:
+            networks.append(_unknown(checkpoint, chosen, weights_only=weights_only))
     for name in wanted:
         if not any(name in network.provenance.assumed for network in networks):
             raise UsageError(f"no checkpoint's layout leaves {name} open: there is nothing to assume")

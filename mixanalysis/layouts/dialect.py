@@ -126,13 +126,15 @@ class Dialect:
 
     def layout(self) -> Layout:
         """The layout of this dialect."""
-        return Layout(self.name, self.sought(), partial(network, self), self.assumes)
+        return Layout(self.name, self.sought(), partial(network, self), self.assumes, finds=self._finds)
 
     def sought(self) -> tuple[str, ...]:
         """Names of the weights of the patch embedding, the first block and the final norm."""
         modules = [theirs for ours, theirs in self.modules.items() if ours not in ("stem.norm", "head")]
-        where = Found("*" if len(self.prefixes) > 1 else "", 0)
-        return tuple(self._fill(module, "weight", 0, where) for module in modules if "{after}" not in module)
+        return tuple(self._fill(module, "weight", 0, Found("", 0)) for module in modules if "{after}" not in module)
+
+    def _finds(self, checkpoint: Checkpoint, sought: str) -> bool:
+        return any(prefix + sought in checkpoint for prefix in self.prefixes)
 
     def view(self, ours: str, where: Found) -> View:
         """Their tensor for one of ours."""
@@ -161,26 +163,27 @@ class Dialect:
         Raises:
             ValueError: there are no blocks, one of them is missing, or the patches' colours can't be told.
         """
-        some = [name.removeprefix("*") for name in self.sought()]
+        some = self.sought()
         prefix = max(self.prefixes, key=lambda prefix: sum(prefix + name in checkpoint for name in some))
-        patterns = []
-        for module in self.block:
-            before, after = module.split("{i}")
-            after = after.partition("{")[0]
-            patterns.append(f"{re.escape(prefix + before)}([0-9]{{1,9}}){re.escape(after)}")
-        pattern = re.compile("|".join(patterns))
-        numbers = {
-            int(next(filter(None, match.groups()))) for name in checkpoint.names if (match := pattern.match(name))
-        }
-        blocks = {number - self.first for number in numbers}
+        depth = self._depth(checkpoint, prefix)
+        numbered = (re.match(r"([0-9]{1,9})\.weight$", name) for name in checkpoint.names)
+        last = max((int(match[1]) for match in numbered if match), default=0)
+        # the module behind the last block is the final norm, no head
+        found = Found(prefix, depth, -1 if last == self.first + depth else last)
+        return found._replace(colours=self._colours(checkpoint, assumed)) if self.flat_stem else found
+
+    def _depth(self, checkpoint: Checkpoint, prefix: str) -> int:
+        """Number of blocks: of those numbers that stand in names of a block's modules."""
+        ends = [[re.escape(end.partition("{")[0]) for end in module.split("{i}")] for module in self.block]
+        pattern = re.compile("|".join(f"{re.escape(prefix)}{before}([0-9]{{1,9}}){after}" for before, after in ends))
+        matches = filter(None, map(pattern.match, checkpoint.names))
+        blocks = {int(match[match.lastindex or 0]) - self.first for match in matches}
         missing = sorted(set(range(len(blocks))) - blocks)
         if missing:
-            msg = f"it has {len(blocks)} blocks up to number {max(numbers)}, but no block {missing[0] + self.first}"
+            number, last = missing[0] + self.first, max(blocks) + self.first
+            msg = f"it has {len(blocks)} blocks up to number {last}, but no block {number}"
             raise ValueError(msg)
-        first = (re.match(r"([0-9]{1,9})\.weight$", name) for name in checkpoint.names)
-        last = max((int(match[1]) for match in first if match), default=0)
-        found = Found(prefix, len(blocks), last)
-        return found._replace(colours=self._colours(checkpoint, assumed)) if self.flat_stem else found
+        return len(blocks)
 
     def shape(self, checkpoint: Checkpoint, ours: str, where: Found) -> tuple[int, ...]:
         """Shape of one of our tensors; () where it isn't there."""

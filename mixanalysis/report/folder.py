@@ -137,8 +137,8 @@ def opened(
                 parent.rmdir()
 
 
-def inputs(networks: Iterable[Network]) -> list[dict[str, str]]:
-    """Label, file, content and layout of each network's checkpoint."""
+def inputs(networks: Iterable[Network]) -> list[dict[str, Any]]:
+    """Label, file, content and layout of each network's checkpoint, and what was assumed of it."""
     return [
         {
             "label": network.label,
@@ -146,6 +146,7 @@ def inputs(networks: Iterable[Network]) -> list[dict[str, str]]:
             "sha256": sha256(network.provenance.path),
             "format": network.provenance.format,
             "layout": network.provenance.layout,
+            "assumed": {name: assumed._asdict() for name, assumed in network.provenance.assumed.items()},
         }
         for network in networks
     ]

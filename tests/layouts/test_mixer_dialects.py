@@ -86,8 +86,6 @@ def test_exactly_one_layout_recognises_it(tmp_path, project):
 
 @EACH
 def test_without_a_head_the_pooled_features_remain(tmp_path, project):
-    if project.kind == "flat":
-        pytest.skip("its head is a module of the sequence that is always there")
     size = replace(SIZES["unequal"], classes=0)
     state, images = project.state(size), project.images(size)
     network = load(saved(tmp_path / "a.safetensors", state))
