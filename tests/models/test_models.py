@@ -10,6 +10,7 @@ from cases import NETWORKS, PATCHES, images_of, module_of, network_of
 from mixanalysis.errors import UsageError
 from mixanalysis.models import FAMILIES, MixerConfig, Patches, Sizes, SWMLPConfig, configure, from_dict, to_dict
 from mixanalysis.models.blocks import MaskedLinear, SharedLinear, draw_mask
+from mixanalysis.models.structured import Structure
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -155,6 +156,23 @@ def test_dense_mlp_is_the_sparse_one_at_density_one():
         (
             lambda: from_dict(MixerConfig, to_dict(NETWORKS["mixer"]) | {"gelu": "relu"}),
             r"config.gelu must be one of 'erf', 'tanh', 'identity', got 'relu'",
+        ),
+        (
+            lambda: dataclasses.replace(NETWORKS["mixer"], pooling="class-token"),
+            r"pooling by the class token needs one",
+        ),
+        (
+            lambda: dataclasses.replace(NETWORKS["mixer-structured"], permutation="random"),
+            r"structured mixing layers go neither with permutations nor with another number of tokens",
+        ),
+        (
+            lambda: dataclasses.replace(NETWORKS["mixer-structured"], tokens=5),
+            r"structured mixing layers go neither with permutations nor with another number of tokens",
+        ),
+        (lambda: Structure("monarch", 0), r"blocks must be at least 1, got 0"),
+        (
+            lambda: from_dict(MixerConfig, to_dict(NETWORKS["mixer"]) | {"structures": {"token_fc1": {"kind": "low"}}}),
+            r"config.structures.token_fc1.kind must be one of 'dense', 'block-diagonal', 'monarch', got 'low'",
         ),
     ],
 )
