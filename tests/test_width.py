@@ -223,7 +223,8 @@ def test_networks_lie_on_the_line_of_their_own_omega(name, tmp_path):
     line = width.line(point.omega, point.expansion, [point.width])
     assert line["density"].tolist() == pytest.approx([point.density], rel=1e-13)
     assert point.widest_mixer == pytest.approx((point.omega / point.expansion) ** (2 / 3), rel=1e-13)
-    if "mixer" in name and "resized" not in name:
+    # beyond it are Mixers whose matrices are not dense
+    if "mixer" in name and "resized" not in name and "structured" not in name:
         assert point.width <= point.widest_mixer * (1 + 1e-12)
 
 

@@ -116,14 +116,15 @@ def test_an_unknown_option_or_layout(run, networks, command):
     answer = run(command, networks["mixer"], "--nope")
     assert (answer.code, answer.error.split(" (")[0]) == (2, "No such option: --nope")
     answer = run(command, networks["mixer"], "--layout", "flax")
-    assert (answer.code, answer.error) == (2, "unknown layout 'flax'; known are mixanalysis, timm-mixer")
+    assert answer.code == 2
+    assert answer.error.startswith("unknown layout 'flax'; known are mixanalysis, timm-mixer, ")
     assert run.files() == []
 
 
 def test_a_layout_that_does_not_fit(run, networks):
     answer = run("inspect", networks["mixer"], "--layout", "timm-mixer")
     assert answer.code == 3
-    assert "isn't in the timm-mixer layout: it lacks one of stem.proj.weight" in answer.error
+    assert "isn't in the timm-mixer layout: it lacks blocks.0.norm1.weight, " in answer.error
 
 
 def test_a_device_that_is_not_there(run, networks):

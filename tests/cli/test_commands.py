@@ -324,6 +324,7 @@ DRY = {
         "reports/width: tables/width_line.csv, tables/width_channels.csv, tables/width_optima.csv, "
         "tables/width_points.csv, figures, manifest.json",
     ),
+    "convert": (("mixer", "--to", "timm", "-o", "b.pt"), "b.pt: the mixer of "),
     "report": (("mixer", "mlp"), "reports/report: report.pdf, figures, tables, manifest.json"),
     "train": ((), "checkpoints/rp-mixer.safetensors: rp-mixer, m = 256, "),
 }
@@ -332,7 +333,7 @@ DRY = {
 
 @pytest.mark.parametrize(("command", "checkpoints", "last"), [(name, *rest) for name, rest in DRY.items()], ids=DRY)
 def test_a_dry_run_writes_nothing(run, networks, command, checkpoints, last):
-    arguments = ["rp-mixer"] if command == "train" else [networks[name] for name in checkpoints]
+    arguments = ["rp-mixer"] if command == "train" else [networks.get(name, name) for name in checkpoints]
     answer = run(command, *arguments, "--dry-run")
     assert (answer.code, answer.stderr) == (0, "")
     *before, final = answer.stdout.splitlines()
@@ -369,6 +370,6 @@ def test_help_of_the_application(run):
     answer = run("--help")
     assert (answer.code, answer.stderr) == (0, "")
     assert all(f" {name} " in answer.stdout for name in NAMES)
-    assert len(NAMES) == 7
+    assert len(NAMES) == 8
     without = run()
     assert (without.code, without.stdout.strip(), without.stderr) == (2, answer.stdout.strip(), "")
