@@ -208,11 +208,10 @@ class Dialect:
             msg = f"{self.view('stem.proj.weight', where).name} of shape {stem} is not an embedding of square patches"
             raise ValueError(msg)
         class_token = bool(self.class_token) and where.prefix + self.class_token in checkpoint
-        head = self.shape(checkpoint, "head.weight", where)
         biases = (self.view(f"{module.format(i=0)}.bias", where).name for module in BLOCK if "fc" in module)
         return MixerConfig(
             patches=patches_of(sizes.tokens - class_token, stem[2], stem[1], assumed["image"]),
-            classes=head[0] if head else 0,
+            classes=self._classes(checkpoint, where),
             tokens=sizes.tokens,
             channels=sizes.channels,
             token_hidden=sizes.token_hidden,
@@ -229,6 +228,14 @@ class Dialect:
             structures=structures,
         )
 
+    def _classes(self, checkpoint: Checkpoint, where: Found) -> int:
+        name = self.view("head.weight", where).name
+        shape = self.shape(checkpoint, "head.weight", where)
+        if name in checkpoint and (not shape or shape[0] < 1):
+            msg = f"{name} of shape {shape} is no classifier"
+            raise ValueError(msg)
+        return shape[0] if shape else 0
+
     def _fill(self, module: str, leaf: str, index: int, where: Found) -> str:
         if "{kernel}" not in module and "{scale}" not in module:
             module += ".{leaf}"
@@ -244,7 +251,7 @@ class Dialect:
 
     def _colours(self, checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> int:
         name = self._fill(self.stem, "weight", 0, Found("", 0))
-        numbers = checkpoint.shape(name)[-1]
+        numbers = (*checkpoint.shape(name), 0, 0)[1]
         asked = assumed["colours"]
         for colours in (3, 1) if asked == GUESSED else (asked,):
             if numbers % colours == 0 and math.isqrt(numbers // colours) ** 2 == numbers // colours:

@@ -39,7 +39,7 @@ def network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
         if bias not in checkpoint:
             msg = f"{bias} is missing, without which the size of a padded matrix can't be told"
             raise ValueError(msg)
-        sizes[axis, fc] = checkpoint.shape(bias)[0]
+        sizes[axis, fc] = (*checkpoint.shape(bias), 0)[0]
     mixer = MixerSizes(sizes["token", "fc2"], sizes["token", "fc1"], sizes["channel", "fc2"], sizes["channel", "fc1"])
     config = DIALECT.config(checkpoint, where, assumed, mixer, structures)
     return assemble(checkpoint, config, layout=NAME, rename=partial(DIALECT.view, where=where))
@@ -63,8 +63,9 @@ def _structures(checkpoint: Checkpoint, where: Found, *, shuffle: bool) -> Struc
 
 
 def _objection(checkpoint: Checkpoint) -> str:
-    dense = _structures(checkpoint, Found("", 1), shuffle=False) == Structures()
-    return "none of its matrices is kept as blocks" if dense else ""
+    names = (f"blocks.0.{axis}.mlp.{fc}.{part}" for axis, fc in _FCS for part in ("weight", "blkdiag1"))
+    blocks = any(len(DIALECT.shape(checkpoint, name, Found("", 1))) == 3 for name in names)
+    return "" if blocks else "none of its matrices is kept as blocks"
 
 
 LAYOUT = Layout(NAME, _SOUGHT, network, DIALECT.assumes | {"shuffle": False}, _objection)

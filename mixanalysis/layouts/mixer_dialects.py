@@ -279,7 +279,8 @@ def _timm_objection(checkpoint: Checkpoint) -> str:
     channel = checkpoint.shape("blocks.0.mlp_channels.fc1.weight")
     if 3 in (len(first), len(second), len(channel)):
         return "its matrices are kept as blocks, as fly's are"
-    return "its fc1 gives value and gate, as in a gated gmixer_*" if second[1:] == (first[0] / 2,) else ""
+    gated = len(first) == len(second) == 2 and first[0] == 2 * second[1]
+    return "its fc1 gives value and gate, as in a gated gmixer_*" if gated else ""
 
 
 LAYOUTS: tuple[Layout, ...] = (

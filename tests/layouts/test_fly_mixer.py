@@ -194,3 +194,13 @@ def test_a_number_of_blocks_that_does_not_fit_is_told(tmp_path):
     save_file(state, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=r"blocks\.1\.mlp_tokens\.fc1\.weight has shape 4 x 2 x 1, expected 2 x"):
         load(tmp_path / "a.safetensors")
+
+
+def test_tensors_of_any_other_shape_are_a_checkpoint_error(tmp_path):
+    for case in (CASES["blocks"], CASES["monarch"]):
+        state = state_of(case)
+        for index, name in enumerate(name for name in state if "blocks.0" in name):
+            shape = ((), (0,), (3,), (0, 0, 0), (2, 3, 1, 1))[index % 5]
+            save_file(state | {name: torch.ones(shape, dtype=torch.float64)}, tmp_path / "a.safetensors")
+            with pytest.raises(CheckpointError):
+                load(tmp_path / "a.safetensors")

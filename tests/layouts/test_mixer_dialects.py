@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -292,3 +293,26 @@ def test_a_class_token_can_not_be_assumed(tmp_path):
     path = saved(tmp_path / "a.safetensors", PROJECTS["timm"].state(SIZES["unequal"]))
     with pytest.raises(CheckpointError, match=r"timm-mixer layout: pooling by the class token needs one$"):
         load(path, assume={"pooling": "class-token"})
+
+
+def test_a_classifier_without_rows_is_refused(tmp_path):
+    state = PROJECTS["timm"].state(SIZES["unequal"])
+    for shape in ((), (0, 6)):
+        damaged = state | {"head.weight": torch.ones(shape, dtype=torch.float64)}
+        path = saved(tmp_path / "a.safetensors", damaged)
+        with pytest.raises(CheckpointError, match=rf"head\.weight of shape {re.escape(str(shape))} is no classifier$"):
+            load(path)
+
+
+SHAPES = ((), (0,), (3,), (0, 0), (2, 3), (1, 1, 1), (2, 2, 2, 2), (1, 1, 1, 1, 1))
+
+
+@EACH
+def test_tensors_of_any_other_shape_are_a_checkpoint_error(tmp_path, project):
+    size = replace(SIZES["unequal"], depth=1)
+    state = project.state(size)
+    for index, name in enumerate(state):
+        shape = SHAPES[index % len(SHAPES)]
+        path = saved(tmp_path / "a.safetensors", state | {name: torch.ones(shape, dtype=torch.float64)})
+        with pytest.raises(CheckpointError):
+            load(path)
