@@ -24,6 +24,7 @@ def command(
     exclude: options.Exclude = None,
     layout: options.Layout = None,
     assume: options.Assume = None,
+    weights: options.Weights = options.WeightsChoice.auto,
     device: options.Device = "cpu",
     dtype: options.Precision = None,
     seed: options.Seed = 0,
@@ -41,7 +42,7 @@ def command(
     from mixanalysis.report.commands import cka_report
 
     out = output or Path("reports/cka")
-    networks = load_all(checkpoints, layout, assume=options.assumed(assume))
+    networks = load_all(checkpoints, layout, assume=options.assumed(assume), weights=weights.value)
     if dry_run:
         for network in networks:
             typer.echo(f"{network.provenance.path}: {network.family}, {len(network.taps)} blocks")

@@ -15,6 +15,7 @@ def command(
     checkpoints: options.Checkpoints,
     layout: options.Layout = None,
     assume: options.Assume = None,
+    weights: options.Weights = options.WeightsChoice.auto,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -25,7 +26,7 @@ def command(
     from mixanalysis.report.describe import describe, facts
     from mixanalysis.report.writer import layer_table
 
-    networks = load_all(checkpoints, layout, assume=options.assumed(assume), weights_only=True)
+    networks = load_all(checkpoints, layout, assume=options.assumed(assume), weights=weights.value, weights_only=True)
     if json:
         terminal.show_json([describe(network) for network in networks])
         return

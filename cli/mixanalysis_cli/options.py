@@ -37,6 +37,14 @@ class Dtype(StrEnum):
     bfloat16 = "bfloat16"
 
 
+class WeightsChoice(StrEnum):
+    """Which of raw and averaged (EMA) weights are read where a checkpoint holds both."""
+
+    auto = "auto"
+    raw = "raw"
+    ema = "ema"
+
+
 def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Make the file's values the command's defaults; a name that the command doesn't know is an error."""
     if path is None or context.resilient_parsing:
@@ -54,7 +62,11 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-Checkpoints = Annotated[list[Path], typer.Argument(help="Checkpoint files.", show_default=False)]
+# text, because a Path would make one of the two slashes of hf://
+Checkpoints = Annotated[
+    list[str],
+    typer.Argument(help="Checkpoint files or folders, or hf://owner/name[@revision][/file].", show_default=False),
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder for tables, figures and the manifest.", show_default=False),
@@ -96,6 +108,10 @@ Assume = Annotated[
         help="NAME=VALUE, what tensors can't tell: gelu=tanh, norm_eps=1e-5, image=224x160, ...; repeatable.",
         show_default="the layout's",
     ),
+]
+Weights = Annotated[
+    WeightsChoice,
+    typer.Option("--weights", help="Raw or averaged (EMA) weights; auto: the averaged ones where both are there."),
 ]
 Features = Annotated[
     Position, typer.Option("--features", help="Outputs of mixing blocks, before or after the skip is added.")

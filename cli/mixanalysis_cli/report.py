@@ -22,6 +22,7 @@ def command(
     features: options.Features = options.Position.before_skip,
     layout: options.Layout = None,
     assume: options.Assume = None,
+    weights: options.Weights = options.WeightsChoice.auto,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -37,7 +38,7 @@ def command(
     from mixanalysis.report import Request, write_report
 
     out = output or Path("reports/report")
-    networks = load_all(checkpoints, layout, assume=options.assumed(assume))
+    networks = load_all(checkpoints, layout, assume=options.assumed(assume), weights=weights.value)
     if dry_run:
         for network in networks:
             layers = f"{len(network.layers)} layers, {len(network.taps)} blocks"

@@ -33,7 +33,7 @@ class Convention(StrEnum):
 def command(
     context: typer.Context,
     checkpoints: Annotated[
-        list[Path] | None, typer.Argument(help="Checkpoint files; none for --sweep.", show_default=False)
+        list[str] | None, typer.Argument(help="Checkpoints; none for --sweep.", show_default=False)
     ] = None,
     output: options.Output = None,
     variance: Annotated[
@@ -50,7 +50,7 @@ def command(
         bool, typer.Option("--product", help="Products of the mixing layers of each block instead of layers.")
     ] = False,
     init: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--init", help="Checkpoint of the initialisation W0: analyse W - W0.", show_default=False),
     ] = None,
     over_training: Annotated[
@@ -78,6 +78,7 @@ def command(
     exclude: options.Exclude = None,
     layout: options.Layout = None,
     assume: options.Assume = None,
+    weights: options.Weights = options.WeightsChoice.auto,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Layers at once (needs joblib beyond 1).")] = 1,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
     json: options.Json = False,
@@ -129,7 +130,7 @@ def command(
         typer.echo(str(out))
         return
     given = options.assumed(assume)
-    networks = load_all(checkpoints or [], layout, assume=given, weights_only=True)
+    networks = load_all(checkpoints or [], layout, assume=given, weights=weights.value, weights_only=True)
     for network in networks:
         if network.family == UNKNOWN:
             skipped = f"; skipped {', '.join(network.provenance.unused)}" if network.provenance.unused else ""
@@ -153,7 +154,7 @@ def command(
             layers=layers or (),
             exclude=exclude or (),
             products=product,
-            initial=None if init is None else load(init, layout, assume=given, weights_only=True),
+            initial=None if init is None else load(init, layout, assume=given, weights=weights.value, weights_only=True),
             over_training=over_training,
             jobs=jobs,
             kind=format.value,

@@ -16,7 +16,7 @@ NAME = "width"
 def command(
     context: typer.Context,
     checkpoints: Annotated[
-        list[Path] | None, typer.Argument(help="Checkpoint files, drawn as points.", show_default=False)
+        list[str] | None, typer.Argument(help="Checkpoints, drawn as points.", show_default=False)
     ] = None,
     omega: Annotated[
         list[str] | None,
@@ -32,6 +32,7 @@ def command(
     output: options.Output = None,
     layout: options.Layout = None,
     assume: options.Assume = None,
+    weights: options.Weights = options.WeightsChoice.auto,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -46,7 +47,7 @@ def command(
     from mixanalysis.report.commands import width_report
 
     out = output or Path("reports/width")
-    networks = load_all(checkpoints or [], layout, assume=options.assumed(assume))
+    networks = load_all(checkpoints or [], layout, assume=options.assumed(assume), weights=weights.value)
     request = Request(NAME, options.argv(), *options.resolved(context))
     gammas = (
         expansion if expansion_token is None else expansion_token,

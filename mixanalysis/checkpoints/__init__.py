@@ -2,5 +2,6 @@
 
 from mixanalysis.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from mixanalysis.checkpoints.own import save_checkpoint
+from mixanalysis.checkpoints.wrappers import Weights
 
-__all__ = ["Checkpoint", "open_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "Weights", "open_checkpoint", "save_checkpoint"]

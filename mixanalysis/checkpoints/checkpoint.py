@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,57 +14,80 @@ from torch import Tensor
 
 from mixanalysis import files
 from mixanalysis.checkpoints import masks
-from mixanalysis.checkpoints.containers import Container, open_container
-from mixanalysis.checkpoints.masks import Plain, PrunedPair, SparseStored, Stored
+from mixanalysis.checkpoints.containers import Container
+from mixanalysis.checkpoints.entries import DamagedError
+from mixanalysis.checkpoints.opening import open_container
+from mixanalysis.checkpoints.weights import MaskedWeight, Stored, Weight, ZerosAsMask
+from mixanalysis.checkpoints.wrappers import Unwrapped, Weights, unwrap
 from mixanalysis.errors import CheckpointError
 from mixanalysis.models import Support
-from mixanalysis.operators.base import DENSE_LIMIT
 
 
 class Checkpoint:
-    """Named tensors of one file, read lazily, one at a time.
+    """Named tensors of one checkpoint, read lazily, one at a time.
 
     Attributes:
-        path: the file.
+        path: the file or folder, or the name on the hub.
         format: kind of container.
-        wrapper: how the weights were nested and prefixed, or "none".
-        metadata: text that the container carries beside the tensors.
-        ignored: entries of the file that are not tensors of the network's state.
+        wrapper: how the weights were nested and prefixed, and which they are where there are two kinds, or "none".
+        metadata: text that the container carries beside the tensors; of a folder's config.json, the whole text under
+            that name.
+        ignored: entries that are not tensors of the network's state.
+        weights: which weights were asked for: "auto", "raw" or "ema".
     """
 
-    def __init__(self, path: Path, container: Container) -> None:
-        self.path = path
-        self.format, self.wrapper = container.format, container.wrapper
+    def __init__(self, path: Path, container: Container, weights: Weights = "auto") -> None:
+        self.path, self.weights = path, weights
+        self.format = container.format
         self.metadata: Mapping[str, str] = container.metadata
-        self.ignored = container.ignored
-        self._container = container
-        self._stored: dict[str, Stored] = masks.resolve(container)
+        self._files = container.files
+        try:
+            found = unwrap(container.content, weights)
+        except DamagedError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+        found.steps[:0] = container.steps
+        stored = {name: Stored(path, name, entry) for name, entry in found.table.items()}
+        resolved = masks.resolve(stored)
+        self._weights: dict[str, Weight] = dict(resolved.weights)
+        self._inferred: tuple[str, ...] = ()
+        notes = [*resolved.notes, *self._add_masks(found)]
+        self.wrapper = "; ".join([found.wrapper, *notes])
+        self.ignored = tuple(found.beside)
+
+    def _add_masks(self, found: Unwrapped) -> list[str]:
+        """Give weights the masks that stand beside the state dict; say where they were, or why they aren't used."""
+        notes = []
+        shapes = {name: weight.fixed_shape for name, weight in self._weights.items()}
+        for listed in masks.beside(found.extras, shapes):
+            if listed.problem:
+                notes.append(f"masks in {listed.where} not used: {listed.problem}")
+                continue
+            for name, entry in listed.masks.items():
+                mask = Stored(self.path, f"{listed.where} > {name}", entry)
+                self._weights[name] = MaskedWeight(self._weights[name], (mask,))
+            notes.append(f"masks from {listed.where}")
+            found.beside = [name for name in found.beside if name != listed.where]
+        return notes
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the weights, in the order of the file."""
-        return tuple(self._stored)
+        return tuple(self._weights)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # another process opens the file anew
-        return open_checkpoint, (self.path,)
+        return _reopened, (self.path, self.weights, self._inferred)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._stored
+        return name in self._weights
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a weight; reads at most the two numbers of a sparse weight's shape."""
-        match self._stored[name]:
-            case SparseStored():
-                return masks.shape_of(self._container.read(f"{name}.shape"))
-            case PrunedPair():
-                return self._container.shape(f"{name}_orig")
-            case Plain():
-                return self._container.shape(name)
+        """Shape of a weight; reads at most the few numbers of a sparse weight's shape."""
+        return self._weights[name].shape
 
     def masked(self, name: str) -> bool:
         """Whether a weight is stored with a mask."""
-        return not isinstance(self._stored[name], Plain)
+        return self._weights[name].masked
 
     def dtype(self, name: str) -> torch.dtype:
         """Dtype of a weight.
@@ -70,8 +95,7 @@ class Checkpoint:
         Raises:
             CheckpointError: it is one that isn't read.
         """
-        suffix = {SparseStored: ".values", PrunedPair: "_orig", Plain: ""}[type(self._stored[name])]
-        return self._container.dtype(name + suffix)
+        return self._weights[name].dtype
 
     def tensor(self, name: str) -> Tensor:
         """A weight, zero off its mask.
@@ -80,20 +104,7 @@ class Checkpoint:
             KeyError: there is no such weight.
             CheckpointError: it is damaged, too large to be dense, or holds NaN or infinite values.
         """
-        match self._stored[name]:
-            case Plain():
-                return self._read(name)
-            case PrunedPair():
-                weight, mask = self._pair(name)
-                return weight.where(mask, 0)
-            case SparseStored():
-                support, shape = self._sparse(name), self.shape(name)
-                if shape[0] * shape[1] > DENSE_LIMIT:
-                    message = f"{self.path}: {name} of shape {shape[0]} x {shape[1]} is too large to be made dense"
-                    raise CheckpointError(message)
-                dense = torch.zeros(shape, dtype=support.values.dtype)
-                dense[support.rows, support.columns] = support.values
-                return dense
+        return self._weights[name].tensor()
 
     def support(self, name: str) -> Support | None:
         """The connections of a masked weight; None for a weight without a mask, and for one that isn't a matrix.
@@ -102,74 +113,67 @@ class Checkpoint:
             KeyError: there is no such weight.
             CheckpointError: it is damaged, or holds NaN or infinite values.
         """
-        match self._stored[name]:
-            case Plain():
-                return None
-            case PrunedPair():
-                weight, mask = self._pair(name)
-                if mask.ndim != 2:
-                    return None
-                rows, columns = torch.nonzero(mask, as_tuple=True)
-                return Support(rows, columns, weight[rows, columns])
-            case SparseStored():
-                return self._sparse(name)
+        return self._weights[name].support()
 
     def connections(self, name: str) -> int:
         """Number of weights that the mask keeps; all of them without a mask."""
-        match self._stored[name]:
-            case SparseStored():
-                return self._container.shape(f"{name}.values")[0]
-            case PrunedPair():
-                return int(torch.count_nonzero(self._read(f"{name}_mask")))
-            case Plain():
-                return torch.Size(self.shape(name)).numel()
+        return self._weights[name].connections()
+
+    def with_inferred_masks(self, names: Iterable[str]) -> Checkpoint:
+        """The same checkpoint with the exact zeros of some weights taken for masks, which `wrapper` then says.
+
+        For layouts of projects that keep their masks as zeros alone. A weight that has a mask keeps that one.
+
+        Args:
+            names: weights of this checkpoint.
+
+        Raises:
+            KeyError: there is no such weight.
+        """
+        wanted = [name for name in names if not self.masked(name)]
+        other = copy(self)
+        other._weights = self._weights | {name: ZerosAsMask(self._weights[name]) for name in wanted}
+        other._inferred = (*self._inferred, *wanted)
+        if wanted:
+            other.wrapper = f"{self.wrapper}; zeros taken for the masks of {', '.join(wanted)}"
+        return other
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file."""
-        return files.sha256(self.path)
+        """SHA-256 of the file.
 
-    def _pair(self, name: str) -> tuple[Tensor, Tensor]:
-        weight, mask = self._read(f"{name}_orig"), self._read(f"{name}_mask") != 0
-        if mask.shape != weight.shape:
-            shapes = f"{tuple(mask.shape)} and {tuple(weight.shape)}"
-            raise CheckpointError(f"{self.path}: {name}_mask and {name}_orig differ in shape: {shapes}")
-        return weight, mask
-
-    def _sparse(self, name: str) -> Support:
-        parts = {part: self._read(f"{name}.{part}") for part in masks.SPARSE_PARTS}
-        try:
-            rows, columns, values, _ = masks.unpack(parts)
-        except ValueError as error:
-            raise CheckpointError(f"{self.path}: sparse weight {name}: {error}") from None
-        return Support(rows, columns, values)
-
-    def _read(self, stored: str) -> Tensor:
-        tensor = self._container.read(stored)
-        if tensor.is_floating_point() and not _finite(tensor):
-            bad = int((~tensor.isfinite()).sum())
-            message = (
-                f"{self.path}: tensor {stored} holds {bad} NaN or infinite values of {tensor.numel()}; "
-                "the training diverged or the file is damaged, so there is nothing sound to analyse"
-            )
-            raise CheckpointError(message)
-        return tensor
+        Where several files were read, of the lines "digest  name" of each file, in the order in which they were opened:
+        what `sha256sum` prints for them in their folder.
+        """
+        return _digest(self._files)
 
 
-def _finite(tensor: Tensor) -> bool:
-    """Whether no value is NaN or infinite: either shows in the extremes, which are cheaper to find."""
-    return tensor.numel() == 0 or all(bool(extreme.isfinite()) for extreme in torch.aminmax(tensor))
+def _digest(paths: tuple[Path, ...]) -> str:
+    if len(paths) == 1:
+        return files.sha256(paths[0])
+    lines = "".join(f"{files.sha256(path)}  {path.name}\n" for path in paths)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a checkpoint file; tensors are read when asked for, and no code in it is ever run.
+def open_checkpoint(path: str | Path, weights: Weights = "auto") -> Checkpoint:
+    """Open a checkpoint; tensors are read when asked for, and no code in it is ever run.
 
     Args:
-        path: a safetensors file or one of torch.save.
+        path: a file of safetensors, torch.save or numpy.savez, a TorchScript archive, a folder with one checkpoint
+            (one file or several, of a trainer, DeepSpeed or torch.distributed.checkpoint), or
+            ``hf://owner/name[@revision][/file]``.
+        weights: which weights to take where the file holds raw and averaged (EMA) ones: "auto" takes the averaged
+            ones, which are what a training evaluates and publishes; "raw" and "ema" insist.
 
     Raises:
-        CheckpointError: the file is missing, unreadable, truncated, of a kind that isn't read, or would need
-            code to be run.
+        CheckpointError: the file is missing, unreadable, truncated, of a kind that isn't read, would need code to be
+            run, or doesn't hold the weights that are asked for.
+        UsageError: `weights` is none of its three values, or the name on the hub is none.
     """
-    path = Path(path)
-    return Checkpoint(path, open_container(path))
+    path, container = open_container(path)
+    return Checkpoint(path, container, weights)
+
+
+def _reopened(path: Path, weights: Weights, inferred: tuple[str, ...]) -> Checkpoint:
+    checkpoint = open_checkpoint(path, weights)
+    return checkpoint.with_inferred_masks(inferred) if inferred else checkpoint

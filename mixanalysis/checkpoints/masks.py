@@ -1,103 +1,170 @@
-"""Masked weights on disk: which stored tensors make up which weight, and its connections."""
+"""Which stored tensors make up which weight, and which masks belong to it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+from mixanalysis.checkpoints.entries import Entry, SparseEntry
+from mixanalysis.checkpoints.parametrisations import MARK, SpectralNorm, WeightNorm, parametrised
+from mixanalysis.checkpoints.pickles import Call
+from mixanalysis.checkpoints.sparse import BITMASK_PARTS, SPARSE_PARTS, Bitmask, OwnSparse, SparseTensor
+from mixanalysis.checkpoints.weights import MaskedWeight, Plain, Stored, Weight
 
-from mixanalysis.checkpoints.containers import Container
-
-SPARSE_PARTS = ("values", "columns", "starts", "shape")
-"""Our own sparse form of a weight W: W.values, W.columns (CSR, both of length nnz), W.starts, W.shape."""
-
-
-class SparseStored(NamedTuple):
-    """A weight stored as `SPARSE_PARTS`; explicit zeros are connections."""
-
-    name: str
+MASK_KEYS = ("masks", "mask", "weight_masks")
+"""Keys beside a state dict under which masks stand by the names of their parameters, 1 where a weight is kept."""
 
 
-class PrunedPair(NamedTuple):
-    """A weight stored by torch.nn.utils.prune as name_orig and name_mask."""
+class Resolved(NamedTuple):
+    """The weights of a file.
 
-    name: str
+    Attributes:
+        weights: by name, in the order of the file.
+        notes: what is to be said about how they are stored.
+    """
 
-
-class Plain(NamedTuple):
-    """A weight stored as it is."""
-
-    name: str
-
-
-Stored = SparseStored | PrunedPair | Plain
+    weights: dict[str, Weight]
+    notes: tuple[str, ...]
 
 
-def resolve(container: Container) -> dict[str, Stored]:
-    """Map each weight's name to the way in which it is stored, in the order of the file."""
-    names = set(container.names())
-    resolved: dict[str, Stored] = {}
-    for name in container.names():
+def resolve(stored: Mapping[str, Stored]) -> Resolved:
+    """Put together each weight from what is stored for it."""
+    weights: dict[str, Weight] = {}
+    groups = _groups(stored)
+    for name in stored:
         base, _, part = name.rpartition(".")
-        if part in SPARSE_PARTS and all(f"{base}.{other}" in names for other in SPARSE_PARTS):
-            resolved[base] = SparseStored(base)
-        elif name.endswith("_orig") and f"{name.removesuffix('_orig')}_mask" in names:
-            plain = name.removesuffix("_orig")
-            resolved[plain] = PrunedPair(plain)
-        elif name.endswith("_mask") and f"{name.removesuffix('_mask')}_orig" in names:
-            continue
+        if MARK in f".{name}":
+            plain = _parametrised_name(name)
+            if plain not in weights:
+                weights[plain] = parametrised(groups[plain])
+        elif _complete(stored, base, part, SPARSE_PARTS):
+            weights[base] = OwnSparse(base, _parts(stored, base, SPARSE_PARTS))
+        elif _complete(stored, base, part, BITMASK_PARTS):
+            weights[base] = Bitmask(base, _parts(stored, base, BITMASK_PARTS))
         else:
-            resolved[name] = Plain(name)
-    return resolved
+            found = _suffixed(stored, name)
+            if found is not None:
+                weights[found[0]] = found[1]
+    bare = sum(isinstance(weights[name], Plain) for name in groups)
+    notes = (f"{bare} parametrised without a mask or a norm, taken as stored",) if bare else ()
+    return Resolved(weights, notes)
 
 
-def pack(weight: Tensor, mask: Tensor) -> Mapping[str, Tensor]:
-    """The parts that store weight * mask sparsely; connections of value zero are kept.
+def _groups(stored: Mapping[str, Stored]) -> dict[str, dict[str, Stored]]:
+    """For each parametrised weight what is stored for it, by the rest of its name."""
+    groups: dict[str, dict[str, Stored]] = {}
+    for name, found in stored.items():
+        if MARK in f".{name}":
+            rest = f".{name}".partition(MARK)[2].partition(".")[2]
+            groups.setdefault(_parametrised_name(name), {})[rest] = found
+    return groups
+
+
+def _parametrised_name(name: str) -> str:
+    owner, _, rest = f".{name}".partition(MARK)
+    return f"{owner}.{rest.partition('.')[0]}".removeprefix(".")
+
+
+def _complete(stored: Mapping[str, Stored], base: str, part: str, parts: Sequence[str]) -> bool:
+    return part in parts and all(f"{base}.{other}" in stored for other in parts)
+
+
+def _parts(stored: Mapping[str, Stored], base: str, parts: Sequence[str]) -> dict[str, Stored]:
+    return {part: stored[f"{base}.{part}"] for part in parts}
+
+
+_VECTORS = ("_u", "_v")
+
+
+def _suffixed(stored: Mapping[str, Stored], name: str) -> tuple[str, Weight] | None:
+    """A weight by its name's ending, as torch's older utilities store it; None for a part of one that has its turn."""
+
+    def beside(ending: str, *others: str) -> bool:
+        base = name.removesuffix(ending)
+        return name.endswith(ending) and bool(base) and all(f"{base}{other}" in stored for other in others)
+
+    if beside("_orig", "_mask"):
+        plain = name.removesuffix("_orig")
+        return plain, MaskedWeight(Plain(stored[name]), (stored[f"{plain}_mask"],))
+    if beside("_orig", *_VECTORS):
+        plain = name.removesuffix("_orig")
+        return plain, SpectralNorm(stored[name], stored[f"{plain}_u"], stored[f"{plain}_v"])
+    if beside("_v", "_g") and WeightNorm.fits(stored[f"{name.removesuffix('_v')}_g"], stored[name]):
+        plain = name.removesuffix("_v")
+        return plain, WeightNorm(stored[name], stored[f"{plain}_g"])
+    if beside("_mask", "_orig") or any(beside(ending, "_orig", *_VECTORS) for ending in _VECTORS):
+        return None
+    if beside("_g", "_v") and WeightNorm.fits(stored[name], stored[f"{name.removesuffix('_g')}_v"]):
+        return None
+    entry = stored[name].entry
+    return name, SparseTensor(stored[name], entry) if isinstance(entry, SparseEntry) else Plain(stored[name])
+
+
+class Listed(NamedTuple):
+    """Masks that stand beside a state dict.
+
+    Attributes:
+        masks: by the names of their parameters.
+        where: the key, for messages.
+        problem: why they can't be used, or "".
+    """
+
+    masks: Mapping[str, Entry]
+    where: str
+    problem: str = ""
+
+
+def beside(tables: Sequence[Mapping[Any, Any]], shapes: Mapping[str, tuple[int, ...]]) -> list[Listed]:
+    """The masks that stand beside a state dict.
 
     Args:
-        weight: shape (rows, columns).
-        mask: bool, the same shape.
+        tables: the tables around and beside the weights.
+        shapes: the weights' shapes, in the order of the file.
     """
-    rows, columns = torch.nonzero(mask, as_tuple=True)
-    counts = torch.bincount(rows, minlength=mask.shape[0])
-    return {
-        "values": weight[rows, columns].contiguous(),
-        "columns": columns.to(torch.int32),
-        "starts": torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)]),
-        "shape": torch.tensor(mask.shape),
-    }
+    found = []
+    for table in tables:
+        found += [_named(key, table[key], shapes) for key in MASK_KEYS if isinstance(table.get(key), Mapping)]
+        pruner = table.get("pruner")
+        fields = pruner.state if isinstance(pruner, Call) else pruner
+        if isinstance(fields, Mapping) and isinstance(fields.get("backward_masks"), list):
+            found.append(_in_order(fields["backward_masks"], shapes))
+    return [listed for listed in found if listed.masks or listed.problem]
 
 
-def shape_of(stored: Tensor) -> tuple[int, ...]:
-    """The shape that the part `shape` says."""
-    return tuple(stored.long().flatten().tolist())
+def _named(key: str, table: Mapping[Any, Any], shapes: Mapping[str, tuple[int, ...]]) -> Listed:
+    masks = {str(name): value for name, value in table.items() if isinstance(value, Entry)}
+    if not masks:
+        return Listed({}, key)
+    own = {_own_name(name, shapes): value for name, value in masks.items()}
+    if None in own:
+        strangers = [name for name in masks if _own_name(name, shapes) is None]
+        return Listed({}, key, f"{strangers[0]} is the name of no weight")
+    return _fitting({str(name): value for name, value in own.items()}, key, shapes)
 
 
-def unpack(parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-    """Rows, columns, values and shape of a weight stored by `pack`.
+def _own_name(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """The weight of that name, prefixes of wrappers aside."""
+    name = name.replace("_orig_mod.", "")
+    while name not in shapes and "." in name:
+        head, _, rest = name.partition(".")
+        if head not in ("module", "model", "net", "network"):
+            break
+        name = rest
+    return next((known for known in (name, f"{name}.weight") if known in shapes), None)
 
-    Raises:
-        ValueError: the parts contradict each other.
-    """
-    values, columns, starts = parts["values"], parts["columns"].long(), parts["starts"].long()
-    sizes = shape_of(parts["shape"])
-    if len(sizes) != 2 or min(sizes) < 1 or starts.shape != (sizes[0] + 1,) or not values.ndim == columns.ndim == 1:
-        msg = "its shape, starts and values don't belong together"
-        raise ValueError(msg)
-    counts = starts.diff()
-    consistent = (
-        int(starts[0]) == 0
-        and bool((counts >= 0).all())
-        and int(starts[-1]) == len(values) == len(columns)
-        and (len(columns) == 0 or 0 <= int(columns.min()) <= int(columns.max()) < sizes[1])
-    )
-    if not consistent:
-        msg = "its starts or columns point outside of the matrix"
-        raise ValueError(msg)
-    rows = torch.repeat_interleave(torch.arange(sizes[0]), counts)
-    if not bool(((rows.diff() > 0) | (columns.diff() > 0)).all()):
-        msg = "the columns of a row don't ascend"
-        raise ValueError(msg)
-    return rows, columns, values, (sizes[0], sizes[1])
+
+def _in_order(masks: list[Any], shapes: Mapping[str, tuple[int, ...]]) -> Listed:
+    """Masks in the order of the linear and convolutional layers; None for a dense one."""
+    where = "pruner.backward_masks"
+    layers = [name for name, shape in shapes.items() if name.endswith("weight") and len(shape) in (2, 4)]
+    if len(layers) != len(masks):
+        return Listed({}, where, f"{len(masks)} masks for {len(layers)} weights")
+    pairs = zip(layers, masks, strict=True)
+    return _fitting({name: mask for name, mask in pairs if isinstance(mask, Entry)}, where, shapes)
+
+
+def _fitting(masks: dict[str, Entry], where: str, shapes: Mapping[str, tuple[int, ...]]) -> Listed:
+    for name, mask in masks.items():
+        if mask.shape != shapes[name]:
+            return Listed({}, where, f"the mask of {name} has shape {mask.shape}, not {shapes[name]}")
+    return Listed(masks, where)

@@ -1,6 +1,6 @@
 """The project's own checkpoint format: safetensors whose metadata say family, configuration and training.
 
-Masked weights are stored sparsely (`masks.pack`), so that the mask is data of the file and never inferred.
+Masked weights are stored sparsely (`sparse.pack`), so that the mask is data of the file and never inferred.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mixanalysis._version import __version__
-from mixanalysis.checkpoints.masks import pack
+from mixanalysis.checkpoints.sparse import pack
 from mixanalysis.files import replacing
 from mixanalysis.models import Config, to_dict
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mixanalysis.checkpoints import Checkpoint, open_checkpoint
+from mixanalysis.checkpoints import Checkpoint, Weights, open_checkpoint
 from mixanalysis.errors import CheckpointError, UsageError
 from mixanalysis.layouts import fly_mixer, mixer_dialects, own
 from mixanalysis.layouts import weights_only as weights_only_layout
@@ -32,23 +32,25 @@ def load(
     *,
     assume: Mapping[str, object] | None = None,
     weights_only: bool = False,
+    weights: Weights = "auto",
 ) -> Network:
     """Load a trained network.
 
     Args:
-        path: a checkpoint file.
+        path: a checkpoint, as `open_checkpoint` takes it.
         layout: name of its layout in `LAYOUTS`; recognised from names and shapes by default.
         assume: what the tensors can't tell, such as {"gelu": "tanh", "norm_eps": 1e-5, "image": "224x160"}; each
             layout has its own default, and `provenance.assumed` tells what was taken.
         weights_only: where no layout fits, take every matrix as a layer of an unknown architecture, which can be
             analysed but not run.
+        weights: which of raw and averaged (EMA) weights to take, as `open_checkpoint` has it.
 
     Raises:
         CheckpointError: the file can't be read, no layout or more than one fits, or tensors are missing,
             misshaped or not finite.
         UsageError: there is no layout of that name, or nothing of that name or value can be assumed.
     """
-    return from_checkpoint(open_checkpoint(path), layout, assume=assume, weights_only=weights_only)
+    return from_checkpoint(open_checkpoint(path, weights), layout, assume=assume, weights_only=weights_only)
 
 
 def from_checkpoint(
@@ -95,6 +97,7 @@ def load_all(
     *,
     assume: Mapping[str, object] | None = None,
     weights_only: bool = False,
+    weights: Weights = "auto",
 ) -> list[Network]:
     """Load several networks and give each a label of its own.
 
@@ -108,7 +111,7 @@ def load_all(
     wanted = read(assume or {})
     networks = []
     for path in paths:
-        checkpoint = open_checkpoint(path)
+        checkpoint = open_checkpoint(path, weights)
         chosen = _choose(checkpoint, layout)
         if isinstance(chosen, Layout):
             taken = {name: value for name, value in wanted.items() if name in chosen.assumes}

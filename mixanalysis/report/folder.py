@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mixanalysis._version import __version__
+from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.files import sha256, write_text
@@ -143,7 +144,7 @@ def inputs(networks: Iterable[Network]) -> list[dict[str, Any]]:
         {
             "label": network.label,
             "path": str(network.provenance.path),
-            "sha256": sha256(network.provenance.path),
+            "sha256": open_checkpoint(network.provenance.path).sha256,
             "format": network.provenance.format,
             "layout": network.provenance.layout,
             "assumed": {name: assumed._asdict() for name, assumed in network.provenance.assumed.items()},

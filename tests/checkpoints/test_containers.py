@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import pickle
 
 import pytest
 import torch
@@ -104,14 +105,23 @@ def test_the_ending_does_not_matter(tmp_path, zipped):
     assert torch.equal(open_checkpoint(path).tensor("stem.weight"), STATE["stem.weight"])
 
 
-def test_zip_files_are_mapped_and_never_unpickled(tmp_path, monkeypatch):
-    seen = []
-    load = torch.load
-    monkeypatch.setattr(torch, "load", lambda *args, **options: seen.append(options) or load(*args, **options))
-    torch.save(STATE, tmp_path / "a.pt")
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "stream"])
+def test_torch_files_are_mapped_and_never_unpickled(tmp_path, monkeypatch, zipped):
+    torch.save(STATE, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+    for module, name in ((torch, "load"), (pickle, "load"), (pickle, "loads"), (pickle, "Unpickler")):
+        monkeypatch.delattr(module, name)
     checkpoint = open_checkpoint(tmp_path / "a.pt")
-    assert [(options["mmap"], options["weights_only"]) for options in seen] == [(True, True)]
-    assert checkpoint.tensor("stem.weight").data_ptr() == checkpoint.tensor("stem.weight").data_ptr()
+    addresses = {checkpoint.tensor("blocks.0.fc.weight").data_ptr() for _ in range(3)}
+    assert torch.equal(checkpoint.tensor("stem.weight"), STATE["stem.weight"])
+    assert not zipped or len(addresses) == 1
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_zip_files_of_any_pickle_protocol(tmp_path, protocol):
+    torch.save({"state_dict": STATE, "epoch": 2**70, "note": b"\xff"}, tmp_path / "a.pt", pickle_protocol=protocol)
+    checkpoint = open_checkpoint(tmp_path / "a.pt")
+    assert checkpoint.ignored == ("epoch", "note")
+    assert torch.equal(checkpoint.tensor("stem.weight"), STATE["stem.weight"])
 
 
 def test_files_of_a_gpu_open_on_the_cpu(tmp_path, monkeypatch):
