@@ -136,8 +136,11 @@ def _deepspeed(folder: Path, names: list[str]) -> Container:
     """DeepSpeed's folder: `latest` names the subfolder that holds the model states."""
     steps: tuple[str, ...] = ()
     if "latest" in names and not any(_RANK.fullmatch(name) for name in names):
-        with _checked(folder, "latest").open("rb") as file:
-            tag = file.read(256).decode("utf-8", "replace").strip()
+        try:
+            with _checked(folder, "latest").open("rb") as file:
+                tag = file.read(256).decode("utf-8", "replace").strip()
+        except OSError as error:
+            raise CheckpointError(f"{folder / 'latest'}: can't be read: {error.strerror}") from None
         folder, steps = _checked(folder, tag), (tag,)
         names = _listed(folder)
     ranks = [name for name in names if _RANK.fullmatch(name)]

@@ -132,14 +132,6 @@ def test_files_of_a_gpu_open_on_the_cpu(tmp_path, monkeypatch):
     assert open_checkpoint(tmp_path / "a.pt").tensor("weight").device.type == "cpu"
 
 
-@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
-@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
-def test_sparse_tensors_are_made_dense(tmp_path, layout):
-    weight = torch.tensor([[0.0, 2.0], [3.0, 0.0]])
-    torch.save({"weight": getattr(weight, layout)()}, tmp_path / "a.pt")
-    assert torch.equal(open_checkpoint(tmp_path / "a.pt").tensor("weight"), weight)
-
-
 def pruned() -> nn.Sequential:
     """A convolution and two linear layers; the pruning is torch's own."""
     torch.manual_seed(0)
