@@ -24,7 +24,7 @@ CONFIG = "config.json"
 _ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".pth.tar", ".bin", ".npz")
 _NOT_MODELS = re.compile(r"optim|sched|scaler|rng|random_state|training_args|trainer_state|sampler", re.IGNORECASE)
 _RANK = re.compile(r"mp_rank_([0-9]{2,6})_model_states\.pt")
-_JSON_LIMIT = 8 * MEBIBYTE
+_JSON_LIMIT = 2 * MEBIBYTE
 _MOST_FILES = 100_000
 
 

@@ -19,7 +19,7 @@ from mixanalysis.checkpoints.entries import MEBIBYTE, DamagedError
 Build = Callable[[tuple[Any, ...]], object]
 """What stands for a call of a named class or function, given its arguments."""
 
-FREE = 32 * MEBIBYTE
+FREE = 16 * MEBIBYTE
 """Memory that any pickle may ask for, however small it is."""
 
 
@@ -68,7 +68,7 @@ def read(
         stream: where the pickle begins.
         known: gives the function that stands for a name, or None for a name that isn't plain data.
         persistent: gives what stands for a reference to data outside of the pickle.
-        size: bytes of the file; four times that, and `FREE`, may be asked of the memory.
+        size: bytes of the file; three times that, and `FREE`, may be asked of the memory.
 
     Returns:
         Lists, tables, text, numbers, `Named`, `Call`, and whatever the given functions make.
@@ -77,7 +77,7 @@ def read(
         BlockedError: it names classes or functions that are not plain data.
         DamagedError: it is no sound pickle, or would take more memory than its file explains.
     """
-    machine = _Machine(known, persistent, 4 * size + FREE)
+    machine = _Machine(known, persistent, 3 * size + FREE)
     try:
         return machine.run(stream)
     except DamagedError:
@@ -124,7 +124,7 @@ class _Machine:
             if name in _PUSHED:
                 self.push(argument, 40 + (len(argument) if isinstance(argument, str | bytes | bytearray) else 0))
             elif name in _CONSTANTS:
-                self.push(_CONSTANTS[name], 8)
+                self.push(_CONSTANTS[name], 16)
             elif name == "STOP":
                 break
             elif name not in _IGNORED:
@@ -251,11 +251,11 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "MARK": _Machine.mark,
     "POP": lambda machine, _: machine.drop(),
     "POP_MARK": lambda machine, _: machine.drop_marked(),
-    "DUP": lambda machine, _: machine.push(machine.stack[-1], 8),
+    "DUP": lambda machine, _: machine.push(machine.stack[-1], 16),
     "EMPTY_LIST": lambda machine, _: machine.push([], 72),
     "EMPTY_SET": lambda machine, _: machine.push([], 72),
     "EMPTY_DICT": lambda machine, _: machine.push({}, 72),
-    "EMPTY_TUPLE": lambda machine, _: machine.push((), 8),
+    "EMPTY_TUPLE": lambda machine, _: machine.push((), 16),
     "LIST": lambda machine, _: machine.push(machine.marked(), 72),
     "FROZENSET": lambda machine, _: machine.push(machine.marked(), 72),
     "TUPLE": lambda machine, _: machine.push(tuple(machine.marked()), 72),
@@ -268,9 +268,9 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "ADDITEMS": lambda machine, _: machine.append(machine.marked()),
     "SETITEM": _set_one,
     "SETITEMS": lambda machine, _: machine.update(machine.marked()),
-    "GET": lambda machine, place: machine.push(machine.memo[place], 8),
-    "BINGET": lambda machine, place: machine.push(machine.memo[place], 8),
-    "LONG_BINGET": lambda machine, place: machine.push(machine.memo[place], 8),
+    "GET": lambda machine, place: machine.push(machine.memo[place], 16),
+    "BINGET": lambda machine, place: machine.push(machine.memo[place], 16),
+    "LONG_BINGET": lambda machine, place: machine.push(machine.memo[place], 16),
     "PUT": lambda machine, place: machine.remember(place),
     "BINPUT": lambda machine, place: machine.remember(place),
     "LONG_BINPUT": lambda machine, place: machine.remember(place),

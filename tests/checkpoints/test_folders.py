@@ -210,7 +210,7 @@ JSON = {
     "damaged": ('{"weight_map": ', "not readable JSON"),
     "a list": ("[]", "not a JSON table"),
     "deep": ("[" * 100_000, "not readable JSON"),
-    "huge": (" " * (8 * 2**20 + 1), "is larger than 8 MiB, which no sound one is"),
+    "huge": (" " * (2 * 2**20 + 1), "is larger than 2 MiB, which no sound one is"),
     "not text": ("\ud800", "not readable JSON"),
 }
 
