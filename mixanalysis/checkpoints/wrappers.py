@@ -37,6 +37,9 @@ LIGHTNING = "pytorch-lightning_version"
 LIGHTNING_RAW = "current_model_state"
 """Where Lightning's WeightAveraging puts the raw weights; its state_dict holds the averaged ones."""
 
+MMENGINE_RAW = "ema_state_dict"
+"""Where MMEngine's EMAHook puts the raw weights, if there are steps in it; its state_dict holds the averaged ones."""
+
 AVERAGED_PREFIXES = ("ema_model.", "model_ema.", "ema.", "module_ema.")
 RAW_PREFIXES = ("online_model.", "model.", "module.", "net.", "")
 """Prefixes of two copies of the weights in one table, as ema-pytorch and others write them."""
@@ -133,10 +136,11 @@ def _step(content: Mapping[Any, Any], weights: Weights, found: Unwrapped) -> str
     """The key to follow next, or None in the table itself; notes in `found` which kind of weights it leads to."""
     if len(found.steps) >= _DEPTH:
         return None
-    if LIGHTNING_RAW in content and _leads(content, "state_dict"):
-        raw = weights == "raw" and _leads(content, LIGHTNING_RAW)
-        found.averaged, found.other = not raw, "state_dict" if raw else LIGHTNING_RAW
-        return LIGHTNING_RAW if raw else "state_dict"
+    swapped = _swapped(content)
+    if swapped and _leads(content, "state_dict"):
+        raw = weights == "raw" and _leads(content, swapped)
+        found.averaged, found.other = not raw, "state_dict" if raw else swapped
+        return swapped if raw else "state_dict"
     raw_key = next((key for key in RAW if _leads(content, key)), None)
     averaged_key = next((key for key in AVERAGED if _leads(content, key)), None)
     if averaged_key is None or (weights == "raw" and raw_key is not None):
@@ -150,6 +154,15 @@ def _step(content: Mapping[Any, Any], weights: Weights, found: Unwrapped) -> str
         return None
     found.averaged, found.other = True, raw_key or ("the table around it" if own else found.other)
     return averaged_key
+
+
+def _swapped(content: Mapping[Any, Any]) -> str:
+    """The key of the raw weights in files whose state_dict holds the averaged ones; or ""."""
+    if LIGHTNING_RAW in content:
+        return LIGHTNING_RAW
+    # MMEngine's averaged model counts its steps; the hook that saves it has swapped the two
+    swapped = content.get(MMENGINE_RAW)
+    return MMENGINE_RAW if isinstance(swapped, Mapping) and "steps" in swapped else ""
 
 
 def _leads(content: Mapping[Any, Any], key: str) -> bool:
@@ -171,10 +184,12 @@ def _leads(content: Mapping[Any, Any], key: str) -> bool:
 def _strip(found: Unwrapped, weights: Weights, *, lightning: bool) -> None:
     """Take off what wrapping modules add to names, until nothing more comes off."""
     table = found.table
-    if "n_averaged" in table and all(name.startswith("module.") for name in table if name != "n_averaged"):
-        table = _without(found, table, ["n_averaged"])
-        found.averaged = True
-        found.steps.append("AveragedModel")
+    for counter in ("n_averaged", "steps"):
+        if counter in table and all(name.startswith("module.") for name in table if name != counter):
+            table = _without(found, table, [counter])
+            if counter == "n_averaged":
+                found.averaged = True
+                found.steps.append("AveragedModel")
     table = _one_copy(found, table, weights)
     if any("/" in name for name in table):
         table = _arrays(found, table)

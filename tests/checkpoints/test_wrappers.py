@@ -32,6 +32,11 @@ TWO_KINDS = {
     "params_ema": ({"params": RAW, "params_ema": EMA}, "params_ema", "params"),
     "ema.module": ({"model": RAW, "ema": {"module": EMA, "updates": 3}}, "ema > module", "model"),
     "ema.shadow": ({"model": RAW, "ema": {"decay": 0.9, "shadow": EMA}}, "ema > shadow", "model"),
+    "mmengine": (
+        {"state_dict": EMA, "ema_state_dict": {**prefixed("module."), "steps": torch.tensor(3)}},
+        "state_dict",
+        "ema_state_dict > module.",
+    ),
     "prefixes of ema-pytorch": (
         {"step": 3, **prefixed("online_model."), **prefixed("ema_model.", EMA), "initted": torch.tensor([True])},
         "ema_model.",
