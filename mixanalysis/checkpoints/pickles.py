@@ -80,13 +80,11 @@ def read(
     machine = _Machine(known, persistent, 3 * size + FREE)
     try:
         return machine.run(stream)
-    except DamagedError:
-        if machine.blocked:
-            raise BlockedError(machine.blocked) from None
-        raise
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError, EOFError) as error:
         if machine.blocked:
             raise BlockedError(machine.blocked) from None
+        if isinstance(error, DamagedError):
+            raise
         msg = f"its pickle is damaged ({_reason(error)})"
         raise DamagedError(msg) from None
 

@@ -120,8 +120,6 @@ def storage(pid: object) -> Storage:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("ascii", "replace")
     if not isinstance(value, str):
         msg = "its pickle names a storage by what is no text"
         raise DamagedError(msg)

@@ -309,6 +309,13 @@ def set_chunk(field, value):
     return change
 
 
+def set_chunks(value):
+    def change(metadata):
+        metadata.state_dict_metadata["model.stem.weight"].chunks = value
+
+    return change
+
+
 DAMAGE = {
     "file elsewhere": (set_place("relative_path", "../x"), r"names '\.\./x', which is no file of its folder"),
     "file missing": (set_place("relative_path", "x"), "it lacks x"),
@@ -319,6 +326,16 @@ DAMAGE = {
     "more than its parts": (set_size(torch.Size((4, 4))), "the parts of model.stem.weight don't make up its shape"),
     "part outside": (set_chunk("sizes", torch.Size((4, 4))), "has a part of model.stem.weight that lies nowhere"),
     "part nowhere": (set_chunk("offsets", torch.Size((1, 0))), "has a part of model.stem.weight that lies nowhere"),
+    "part of no class": (set_chunks([3]), "describes a part of model.stem.weight in an unknown way"),
+    "no parts": (set_chunks(None), "describes model.stem.weight in an unknown way"),
+    "place of no class": (
+        lambda metadata: metadata.storage_data.update({"x": 3}),
+        r"its \.metadata has places of an unknown kind",
+    ),
+    "below a tensor": (
+        lambda metadata: metadata.planner_data.update({"epoch": ("model", "stem.weight", "x")}),
+        r"its \.metadata puts tensors below stem\.weight, which is one",
+    ),
     "no tables": (lambda metadata: setattr(metadata, "storage_data", None), "lacks the tables of tensors and of their"),
 }
 """Changes of a sound description, and what is said."""
@@ -330,6 +347,37 @@ def test_damaged_descriptions_are_refused(tmp_path, change, match):
     rewritten(tmp_path, change)
     with pytest.raises(CheckpointError, match=match):
         open_checkpoint(tmp_path)
+
+
+DESCRIPTIONS = {
+    "a number": (pickle.dumps(3), "is no description of a checkpoint"),
+    "a storage": (b"\x80\x02NQ.", "refers to storages"),
+    "damaged": (b"\x80\x02", "its pickle is damaged"),
+}
+
+
+@pytest.mark.parametrize(("content", "match"), DESCRIPTIONS.values(), ids=DESCRIPTIONS)
+def test_what_is_no_description_is_refused(tmp_path, content, match):
+    (tmp_path / ".metadata").write_bytes(content)
+    with pytest.raises(CheckpointError, match=match):
+        open_checkpoint(tmp_path)
+
+
+def test_tensors_of_kinds_that_are_not_read_are_named(tmp_path):
+    distributed(tmp_path, {"a": torch.ones(2), "b": torch.ones(2, dtype=torch.complex64)})
+    with pytest.raises(CheckpointError, match="tensor b has the dtype complex64, which isn't read"):
+        open_checkpoint(tmp_path).tensor("b")
+
+
+def test_code_in_a_part_is_refused_and_not_run(tmp_path):
+    distributed(tmp_path, {"a": torch.ones(2)})
+    (info,) = (v for k, v in dcp.FileSystemReader(tmp_path).read_metadata().storage_data.items() if k.fqn == "model.a")
+    content = bytearray((tmp_path / "__0_0.distcp").read_bytes())
+    part = slice(info.offset, info.offset + info.length)
+    content[part] = content[part].replace(b"_rebuild_tensor_v2", b"_rebuild_tensor_vX")
+    (tmp_path / "__0_0.distcp").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"holds what isn't plain data \(torch\._utils\._rebuild_tensor_vX\)"):
+        open_checkpoint(tmp_path).tensor("a")
 
 
 def test_another_tensor_than_was_described(tmp_path):

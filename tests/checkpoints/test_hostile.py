@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import struct
 import zipfile
 import zlib
@@ -16,53 +15,12 @@ from hypothesis import given, settings
 from safetensors.torch import load_file, save_file
 
 from checkpoints import fuzzing
+from checkpoints.crafting import archive, integer, pickled, tensor, text
 from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.checkpoints.pickles import FREE
 from mixanalysis.errors import CheckpointError
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
-
-
-def archive(**members: bytes) -> bytes:
-    """A torch.save file of these members."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        for name, content in members.items():
-            file.writestr(f"archive/{name.replace('__', '/')}", content)
-    return buffer.getvalue()
-
-
-def pickled(program: bytes, storage: bytes = bytes(64)) -> bytes:
-    return archive(**{"data.pkl": b"\x80\x02" + program + b".", "data__0": storage})
-
-
-def text(value: str) -> bytes:
-    return b"X" + struct.pack("<I", len(value)) + value.encode()
-
-
-def integer(value: int) -> bytes:
-    return pickle.dumps(value, 2)[2:-1]
-
-
-def numbers(*values: int) -> bytes:
-    return b"(" + b"".join(map(integer, values)) + b"t"
-
-
-def tensor(shape=(2, 3), strides=(3, 1), offset=0, elements=6, kind="FloatStorage", key="0") -> bytes:
-    """The program that makes a table with one tensor in it."""
-    storage = (
-        b"("
-        + text("storage")
-        + b"ctorch\n"
-        + kind.encode()
-        + b"\n"
-        + text(key)
-        + text("cpu")
-        + integer(elements)
-        + b"tQ"
-    )
-    view = storage + integer(offset) + numbers(*shape) + numbers(*strides) + b"\x89}t"
-    return b"}" + text("a") + b"ctorch._utils\n_rebuild_tensor_v2\n(" + view + b"Rs"
 
 
 def safetensors(header: object, data: bytes = bytes(24), length: int | None = None) -> bytes:
