@@ -65,7 +65,7 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
 # text, because a Path would make one of the two slashes of hf://
 Checkpoints = Annotated[
     list[str],
-    typer.Argument(help="Checkpoint files or folders, or hf://owner/name[@revision][/file].", show_default=False),
+    typer.Argument(help="Checkpoint files, folders, or names on the hub (hf://owner/name).", show_default=False),
 ]
 Output = Annotated[
     Path | None,

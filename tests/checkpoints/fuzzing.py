@@ -255,7 +255,7 @@ def _number(rng: random.Random, data: bytes, _: bytes) -> bytes:
 def _header(rng: random.Random, data: bytes, _: bytes) -> bytes:
     """A safetensors header with another number or word, and the length that belongs to it."""
     size = int.from_bytes(data[:8], "little")
-    if data[8:9] != b"{" or size > len(data):
+    if data[8:9] != b"{" or not 0 < size <= len(data):
         return _number(rng, data, b"")
     edit = rng.choice((_number, _number, _number, _flip, _repeat))
     header = edit(rng, data[8 : 8 + size], b"")
