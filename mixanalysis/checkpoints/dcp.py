@@ -81,7 +81,7 @@ def open_folder(folder: Path) -> Container:
         msg = "its .metadata lacks the tables of tensors and of their places"
         raise DamagedError(msg)
     stored = _stored(places)
-    names = sorted({str(info.get("relative_path")) for info in stored.values()})
+    names = sorted({_text(info.get("relative_path")) for info in stored.values()})
     files = {name: inside(folder, name) for name in names}
     missing = [name for name, file in files.items() if not file.is_file()]
     if missing:
@@ -91,7 +91,7 @@ def open_folder(folder: Path) -> Container:
     opened: dict[Path, mmap.mmap] = {}
     content: dict[str, Any] = {}
     paths = described.get("planner_data")
-    for name, tensor in shapes.items():
+    for name, tensor in ((_text(key), value) for key, value in shapes.items()):
         keys = paths.get(name) if isinstance(paths, dict) else None
         entry = None
         if isinstance(tensor, Call) and tensor.name.endswith(".TensorStorageMetadata"):
@@ -122,6 +122,13 @@ def _known(name: str) -> Build | None:
     return partial(Call, name) if name in _CLASSES or name in DTYPES else None
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        msg = "its .metadata has something else where a name is expected"
+        raise DamagedError(msg)
+    return value
+
+
 def _no_storage(_: object) -> object:
     msg = "its .metadata refers to storages"
     raise DamagedError(msg)
@@ -138,7 +145,7 @@ def _stored(places: Mapping[Any, Any]) -> dict[tuple[str, tuple[int, ...]], Call
             msg = "its files are compressed or otherwise transformed, which isn't read"
             raise DamagedError(msg)
         offset = index.get("offset")
-        found[str(index.get("fqn")), sizes(offset, file_bytes=2**62) if offset is not None else ()] = info
+        found[_text(index.get("fqn")), sizes(offset, file_bytes=2**62) if offset is not None else ()] = info
     return found
 
 
@@ -151,8 +158,8 @@ def _entry(
     opened: dict[Path, mmap.mmap],
 ) -> Entry:
     properties, chunks = tensor.get("properties"), tensor.get("chunks")
-    kind = properties.state[0] if isinstance(properties, Call) and isinstance(properties.state, tuple) else None
-    kind = properties.get("dtype") if kind is None and isinstance(properties, Call) else kind
+    state = properties.state if isinstance(properties, Call) else None
+    kind = state[0] if isinstance(state, tuple) and state else None
     if not isinstance(kind, Named) or kind.name not in DTYPES or not isinstance(chunks, list):
         msg = f"its .metadata describes {name[:80]} in an unknown way"
         raise DamagedError(msg)
@@ -185,7 +192,7 @@ def _part(
         msg = f"its .metadata has a part of {name[:80]} that lies nowhere, or outside of it"
         raise DamagedError(msg)
     start, length = info.get("offset"), info.get("length")
-    file = files[str(info.get("relative_path"))]
+    file = files[_text(info.get("relative_path"))]
     if type(start) is not int or type(length) is not int or not 0 <= start <= start + length <= file.stat().st_size:
         msg = f"a part of {name[:80]} reaches outside of {file.name}"
         raise DamagedError(msg)
@@ -218,7 +225,7 @@ def _read_part(part: Part, dtype: torch.dtype, opened: dict[Path, mmap.mmap]) ->
 
 def _place(content: dict[str, Any], keys: tuple[Any, ...], value: object) -> None:
     """Put a value into nested tables."""
-    *outer, last = map(str, keys[:16])
+    *outer, last = (str(key) if type(key) is int else _text(key) for key in keys[:16])
     for key in outer:
         inner = content.setdefault(key, {})
         if not isinstance(inner, dict):

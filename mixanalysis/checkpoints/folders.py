@@ -120,7 +120,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _JSON_LIMIT:
             raise CheckpointError(f"{path}: is larger than {_JSON_LIMIT // MEBIBYTE} MiB, which no sound one is")
-        found = json.loads(path.read_bytes())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint") from None
     except OSError as error:

@@ -35,7 +35,7 @@ class BlockedError(Exception):
         self.names = names
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Named:
     """A class or function that a pickle names."""
 
@@ -43,7 +43,7 @@ class Named:
     build: Build | None
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)  # descriptions nest deeper than a repr may
 class Call:
     """An object that a pickle describes: what would be called, with what, and the state it would get."""
 
@@ -80,13 +80,17 @@ def read(
     machine = _Machine(known, persistent, 3 * size + FREE)
     try:
         return machine.run(stream)
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError, EOFError) as error:
+    except _DAMAGE as error:
         if machine.blocked:
             raise BlockedError(machine.blocked) from None
         if isinstance(error, DamagedError):
             raise
         msg = f"its pickle is damaged ({_reason(error)})"
         raise DamagedError(msg) from None
+
+
+_DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+"""What a program that makes no sense can raise in the machine, and in the functions that stand for names."""
 
 
 def _reason(error: Exception) -> str:

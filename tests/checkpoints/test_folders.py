@@ -316,6 +316,23 @@ def set_chunks(value):
     return change
 
 
+class Properties:
+    """Pickles as the properties of a tensor with a state of its own."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def __reduce__(self):
+        return TensorProperties, (), self.state
+
+
+def set_properties(state):
+    def change(metadata):
+        metadata.state_dict_metadata["model.stem.weight"].properties = Properties(state)
+
+    return change
+
+
 DAMAGE = {
     "file elsewhere": (set_place("relative_path", "../x"), r"names '\.\./x', which is no file of its folder"),
     "file missing": (set_place("relative_path", "x"), "it lacks x"),
@@ -332,6 +349,12 @@ DAMAGE = {
         lambda metadata: metadata.storage_data.update({"x": 3}),
         r"its \.metadata has places of an unknown kind",
     ),
+    "file of no name": (set_place("relative_path", ["x"]), "has something else where a name is expected"),
+    "tensor of no name": (
+        lambda metadata: metadata.state_dict_metadata.update({3: 4}),
+        "has something else where a name is expected",
+    ),
+    "no dtype": (set_properties(()), "describes model.stem.weight in an unknown way"),
     "below a tensor": (
         lambda metadata: metadata.planner_data.update({"epoch": ("model", "stem.weight", "x")}),
         r"its \.metadata puts tensors below stem\.weight, which is one",
