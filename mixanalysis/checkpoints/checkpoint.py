@@ -43,11 +43,10 @@ class Checkpoint:
         self._files = container.files
         try:
             found = unwrap(container.content, weights)
+            resolved = masks.resolve({name: Stored(path, name, entry) for name, entry in found.table.items()})
         except DamagedError as error:
             raise CheckpointError(f"{path}: {error}") from None
         found.steps[:0] = container.steps
-        stored = {name: Stored(path, name, entry) for name, entry in found.table.items()}
-        resolved = masks.resolve(stored)
         self._weights: dict[str, Weight] = dict(resolved.weights)
         self._inferred: tuple[str, ...] = ()
         notes = [*resolved.notes, *self._add_masks(found)]

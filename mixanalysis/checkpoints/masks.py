@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mixanalysis.checkpoints.entries import Entry, SparseEntry
+from mixanalysis.checkpoints.entries import DamagedError, Entry, SparseEntry
 from mixanalysis.checkpoints.parametrisations import MARK, SpectralNorm, WeightNorm, parametrised
 from mixanalysis.checkpoints.pickles import Call
 from mixanalysis.checkpoints.sparse import BITMASK_PARTS, SPARSE_PARTS, Bitmask, OwnSparse, SparseTensor
@@ -28,23 +28,36 @@ class Resolved(NamedTuple):
 
 
 def resolve(stored: Mapping[str, Stored]) -> Resolved:
-    """Put together each weight from what is stored for it."""
+    """Put together each weight from what is stored for it.
+
+    Raises:
+        DamagedError: a weight is stored in two ways.
+    """
     weights: dict[str, Weight] = {}
+    owners: dict[str, str] = {}
+
+    def add(name: str, owner: str, weight: Weight) -> None:
+        if owners.setdefault(name, owner) != owner:
+            msg = f"stores {name} in two ways: as {owners[name]} and as {owner}"
+            raise DamagedError(msg)
+        weights[name] = weight
+
     groups = _groups(stored)
     for name in stored:
         base, _, part = name.rpartition(".")
         if MARK in f".{name}":
             plain = _parametrised_name(name)
-            if plain not in weights:
-                weights[plain] = parametrised(groups[plain])
+            owner = MARK.strip(".")
+            if owners.get(plain) != owner:
+                add(plain, owner, parametrised(groups[plain]))
         elif _complete(stored, base, part, SPARSE_PARTS):
-            weights[base] = OwnSparse(base, _parts(stored, base, SPARSE_PARTS))
+            add(base, f"{base}.{SPARSE_PARTS[0]}", OwnSparse(base, _parts(stored, base, SPARSE_PARTS)))
         elif _complete(stored, base, part, BITMASK_PARTS):
-            weights[base] = Bitmask(base, _parts(stored, base, BITMASK_PARTS))
+            add(base, f"{base}.{BITMASK_PARTS[0]}", Bitmask(base, _parts(stored, base, BITMASK_PARTS)))
         else:
             found = _suffixed(stored, name)
             if found is not None:
-                weights[found[0]] = found[1]
+                add(found[0], name, found[1])
     bare = sum(isinstance(weights[name], Plain) for name in groups)
     notes = (f"{bare} parametrised without a mask or a norm, taken as stored",) if bare else ()
     return Resolved(weights, notes)

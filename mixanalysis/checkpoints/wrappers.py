@@ -51,7 +51,8 @@ NPZ_PREFIXES = ("opt/target/", "target/", "params/")
 """How the arrays of a whole training state are named; the others are the optimizer's."""
 
 _STRAY = re.compile(r"(^|_)(loss(es)?|criterion|criteria|metrics?|acc|accuracy|auroc)(_|$)", re.IGNORECASE)
-_DEPTH = 8
+_DEPTH = 16
+"""Wrappers around wrappers that are taken off; no script has so many, and a hostile file could have any number."""
 
 
 @dataclass
@@ -193,7 +194,7 @@ def _strip(found: Unwrapped, weights: Weights, *, lightning: bool) -> None:
     table = _one_copy(found, table, weights)
     if any("/" in name for name in table):
         table = _arrays(found, table)
-    while True:
+    for _ in range(_DEPTH):
         if any("_orig_mod." in name for name in table):
             found.steps.append("_orig_mod.")
             table = _renamed(table, {name: name.replace("_orig_mod.", "") for name in table})

@@ -40,7 +40,7 @@ def members(data: mmap.mmap, start: int, stop: int) -> dict[str, Member]:
     """The members of the zip file that stands between two places of a file, in their order.
 
     Raises:
-        DamagedError: there is no sound index, a member lies outside or is there twice, or is encrypted.
+        DamagedError: there is no sound index, members lie outside, overlap or are there twice, or are encrypted.
     """
     try:
         return _members(data, start, stop)
@@ -77,7 +77,18 @@ def _members(data: mmap.mmap, start: int, stop: int) -> dict[str, Member]:
             raise DamagedError(msg)
         found[name] = _located(data, start, stop, (offset, stored, size, method, crc))
         place = name_at + name_length + extra_length + note_length
+    _apart(found)
     return found
+
+
+def _apart(found: dict[str, Member]) -> None:
+    """Refuse members that share bytes, of which a small file could hold any number."""
+    end = 0
+    for member in sorted(found.values()):
+        if member.start < end:
+            msg = "members of it overlap"
+            raise DamagedError(msg)
+        end = member.start + member.stored + 1
 
 
 def _index(data: mmap.mmap, start: int, stop: int) -> tuple[int, int, int]:

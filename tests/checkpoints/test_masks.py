@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 
 from mixanalysis.checkpoints import open_checkpoint
+from mixanalysis.checkpoints.sparse import BITMASK_PARTS, SPARSE_PARTS
 from mixanalysis.errors import CheckpointError
 from mixanalysis.layouts import load
 
@@ -222,6 +223,24 @@ def test_names_that_only_look_like_norms_are_plain(tmp_path, state):
     checkpoint = opened(tmp_path, state)
     assert checkpoint.names == tuple(state)
     assert not any(checkpoint.masked(name) for name in state)
+
+
+ONE = torch.ones(2, 2)
+TWICE = {
+    "pruned and plain": {"w": ONE, "w_orig": ONE, "w_mask": ONE},
+    "pruned and normed": {"w_orig": ONE, "w_mask": ONE, "w_g": torch.ones(2, 1), "w_v": ONE},
+    "parametrised and plain": {"w": ONE, "parametrizations.w.original": ONE},
+    "sparse and plain": {"w": ONE, "w.values": ONE, "w.columns": ONE, "w.starts": ONE, "w.shape": ONE},
+    "two kinds of sparse": {f"w.{part}": ONE for part in (*SPARSE_PARTS, *BITMASK_PARTS)},
+}
+
+
+@pytest.mark.parametrize("state", TWICE.values(), ids=TWICE)
+@pytest.mark.parametrize("backwards", [False, True], ids=["forwards", "backwards"])
+def test_a_weight_that_is_stored_in_two_ways_is_refused(tmp_path, state, backwards):
+    state = dict(reversed(state.items())) if backwards else state
+    with pytest.raises(CheckpointError, match=r"a\.pt: stores w in two ways: as .* and as "):
+        opened(tmp_path, state)
 
 
 # masks beside the state dict

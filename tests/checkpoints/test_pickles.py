@@ -260,7 +260,7 @@ def test_a_sparse_tensor_where_a_dense_one_is_expected(tmp_path):
 
 def test_tables_deeper_than_any_script_writes_are_no_weights(tmp_path):
     content = STATE
-    for _ in range(10):
+    for _ in range(20):
         content = {"model": content}
     with pytest.raises(CheckpointError, match="holds no table of named tensors; found dict with keys model"):
         saved(tmp_path, content)
@@ -374,6 +374,7 @@ UNSOUND = {
     "packed by bzip2": ({"method": 12}, PACKED),
     "beyond the end": ({"offset": 10**6}, OUTSIDE),
     "in the middle": ({"offset": 5}, OUTSIDE),
+    "over the next": ({"stored": len(CONTENT) + 40}, "members of it overlap"),
     "longer than the file": ({"stored": 10**6}, OUTSIDE),
     "wide and longer": ({"stored": MAX, "extra": wide(2**60, 2**60)}, OUTSIDE),
     "wide and short": ({"stored": MAX, "extra": wide(5)}, "a member's size is damaged"),

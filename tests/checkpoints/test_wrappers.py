@@ -172,6 +172,13 @@ def test_two_tensors_that_would_have_one_name(tmp_path):
         open_checkpoint(tmp_path / "a.pt")
 
 
+def test_a_name_of_prefixes_alone_ends(tmp_path):
+    torch.save({"module." * 100_000 + "weight": torch.ones(1)}, tmp_path / "a.pt")
+    checkpoint = open_checkpoint(tmp_path / "a.pt")
+    assert len(checkpoint.names[0]) > 600_000
+    assert checkpoint.wrapper.count("module.") == 16
+
+
 def test_tables_that_hold_each_other_end(tmp_path):
     inner = {"epoch": 1}
     for key in ("model", "state_dict", "ema", "net", "module"):
