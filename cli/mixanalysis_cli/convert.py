@@ -24,11 +24,12 @@ class To(StrEnum):
 @terminal.reporting
 def command(
     context: typer.Context,
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file.", show_default=False)],
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint file, folder or name on the hub.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)],
     to: Annotated[To, typer.Option("--to", help="Layout to write; timm as torch.save or safetensors, by the ending.")],
     layout: options.Layout = None,
     assume: options.Assume = None,
+    weights: options.Weights = options.WeightsChoice.auto,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -43,7 +44,7 @@ def command(
 
     if output.exists() and not force:
         raise UsageError(f"{output}: is there already; --force replaces it")
-    network = load(checkpoint, layout, assume=options.assumed(assume))
+    network = load(checkpoint, layout, assume=options.assumed(assume), weights=weights.value)
     if dry_run:
         typer.echo(f"{output}: the {network.family} of {checkpoint} as {to.value}")
         return

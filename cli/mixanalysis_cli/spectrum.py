@@ -154,7 +154,9 @@ def command(
             layers=layers or (),
             exclude=exclude or (),
             products=product,
-            initial=None if init is None else load(init, layout, assume=given, weights=weights.value, weights_only=True),
+            initial=None
+            if init is None
+            else load(init, layout, assume=given, weights=weights.value, weights_only=True),
             over_training=over_training,
             jobs=jobs,
             kind=format.value,

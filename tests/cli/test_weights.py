@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cases import NETWORKS, module_of
+from mixanalysis.checkpoints import open_checkpoint
 
 NAMES = {
     ".token.norm.": ".norm1.",
@@ -59,6 +60,13 @@ def test_the_initialisation_is_read_with_the_same_weights(run, both):
     answer = run("spectrum", both, "--init", both.with_name("raw.pt"), "--weights", "ema")
     assert answer.code == 3
     assert "raw.pt: holds no averaged weights" in answer.error
+
+
+def test_the_weights_that_are_asked_for_are_converted(run, both):
+    for weights, factor in (("raw", 3), ("ema", 1)):
+        assert run("convert", both, "-o", f"{weights}.safetensors", "--to", "own", "--weights", weights).code == 0
+        written = open_checkpoint(run.folder / f"{weights}.safetensors").tensor("head.bias")
+        assert torch.equal(written, factor * torch.load(both.with_name("raw.pt"))["state_dict"]["head.bias"])
 
 
 def test_other_weights_are_a_usage_error(run, both):

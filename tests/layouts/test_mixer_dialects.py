@@ -165,7 +165,6 @@ def test_auto_mixer_classifier_of_its_own_is_listed_as_unused(tmp_path):
     assert provenance.unused == ("classifier.fc1.bias", "classifier.fc1.weight")
 
 
-@pytest.mark.xfail(raises=CheckpointError, strict=False, reason="npz files aren't opened yet")
 @pytest.mark.parametrize("name", ["flax", "flax, opt", "old flax, singletons"])
 def test_npz_files_of_flax(tmp_path, name):
     project, size = PROJECTS[name], SIZES["unequal"]
