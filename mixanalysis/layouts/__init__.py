@@ -9,7 +9,18 @@ from pathlib import Path
 
 from mixanalysis.checkpoints import Checkpoint, Weights, open_checkpoint
 from mixanalysis.errors import CheckpointError, UsageError
-from mixanalysis.layouts import fly_mixer, mixer_dialects, own
+from mixanalysis.layouts import (
+    dimension_mixer,
+    fly_mixer,
+    gated,
+    mixer_dialects,
+    ninformer,
+    own,
+    paramixer,
+    permutator,
+    resmlp,
+    wide_sparse_nets,
+)
 from mixanalysis.layouts import weights_only as weights_only_layout
 from mixanalysis.layouts.assume import read
 from mixanalysis.layouts.layout import Layout, none_fits
@@ -21,6 +32,13 @@ LAYOUTS: dict[str, Layout] = {
         own.LAYOUT,
         *mixer_dialects.LAYOUTS,
         fly_mixer.LAYOUT,
+        *resmlp.LAYOUTS,
+        *gated.LAYOUTS,
+        paramixer.LAYOUT,
+        *dimension_mixer.LAYOUTS,
+        ninformer.LAYOUT,
+        permutator.LAYOUT,
+        wide_sparse_nets.LAYOUT,
     )
 }
 """Every layout by its name."""

@@ -17,11 +17,12 @@ from mixanalysis.operators.permuted import is_permutation
 
 
 class View(NamedTuple):
-    """A family's tensor as another arrangement of one of the checkpoint's.
+    """A family's tensor as another arrangement of one of the checkpoint's, or of a part of it.
 
     Attributes:
         name: the checkpoint's name for it.
-        arrange: moves its entries, as a transpose or a reshape does; None where it is stored as it is.
+        arrange: moves its entries, as a transpose or a reshape does, or takes a part of them; None where it is stored
+            as it is. A function of a module, or a partial one of these, so that layers can be pickled.
     """
 
     name: str
@@ -61,7 +62,11 @@ class Renamed:
 
     def connections(self, name: str) -> int:
         """Number of weights that its mask keeps."""
-        return self.checkpoint.connections(self.views[name].name)
+        view = self.views[name]
+        if view.arrange is None:
+            return self.checkpoint.connections(view.name)
+        support = self.support(name)
+        return torch.Size(self.shape(name)).numel() if support is None else len(support.values)
 
     def support(self, name: str) -> Support | None:
         """Its connections, where it has a mask."""
@@ -130,12 +135,14 @@ def assemble(
     used = {view.name for view in views.values()}
     unused = (*(name for name in checkpoint.names if name not in used), *checkpoint.ignored)
     layers = family.layers(config, weights)
+    # a tensor may be seen in several places, or its parts in different ones
+    trained = {views[name].name for name, _ in module.named_parameters()}
     return Network(
         label=label(checkpoint.path),
         config=config,
         layers=layers if initialised else tuple(replace(layer, declared_variance=None) for layer in layers),
         taps=family.taps(config),
-        parameters=sum(weights.connections(name) for name, _ in module.named_parameters()),
+        parameters=sum(checkpoint.connections(name) for name in trained),
         provenance=Provenance(
             checkpoint.path, checkpoint.format, checkpoint.wrapper, layout, unused, dict(training or {})
         ),

@@ -72,6 +72,11 @@ ASSUMPTIONS: dict[str, Assumption] = {
     "pooling": _choice("mean", "flatten", "class-token"),
     "colours": Assumption("a positive integer", _count),
     "shuffle": Assumption("yes or no", _truth),
+    "mlp": _choice("plain", "asymmetric"),
+    "iterations": Assumption("a positive integer", _count),
+    "segments": Assumption("a positive integer", _count),
+    "activation": _choice("relu", "identity"),
+    "parametrisation": _choice("standard", "ntk"),
 }
 """Everything that can be assumed, by name; each layout takes some of it, with a default."""
 

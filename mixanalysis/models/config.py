@@ -82,7 +82,7 @@ def from_dict(cls: type[C], data: object, where: str = "config") -> C:
     """The configuration that `to_dict` made.
 
     Args:
-        cls: a frozen dataclass of numbers, strings, booleans and nested dataclasses of these.
+        cls: a frozen dataclass of numbers, strings, booleans, tuples of one kind of these and nested dataclasses.
         data: what JSON gave.
         where: name of the value, for the message.
 
@@ -113,6 +113,11 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             msg = f"{where} must be one of {', '.join(map(repr, typing.get_args(hint)))}, got {value!r}"
             raise ValueError(msg)
         return value
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            msg = f"{where} must be a list, got {value!r}"
+            raise ValueError(msg)
+        return tuple(_value(typing.get_args(hint)[0], each, f"{where}[{index}]") for index, each in enumerate(value))
     accepted = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
     if float in accepted and type(value) is int:
         return float(value)

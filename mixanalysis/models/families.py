@@ -9,7 +9,22 @@ from typing import Any, TypeVar
 from torch import nn
 
 from mixanalysis.errors import UsageError
-from mixanalysis.models import mixer, pk, s_mixer, structured_mlp, sw_mlp
+from mixanalysis.models import (
+    dimension_mixer,
+    gmixer,
+    gmlp,
+    mixer,
+    ninformer,
+    paramixer,
+    patch_mlp_mixer,
+    permutator,
+    pk,
+    resmlp,
+    s_mixer,
+    structured_mlp,
+    sw_mlp,
+    wide_mlp,
+)
 from mixanalysis.models.config import Patches
 from mixanalysis.models.network import Config, MixingLayer, Tap, Weights
 
@@ -48,6 +63,25 @@ FAMILIES: dict[str, Family] = {
     "pk-s-mixer": _PK,
     "monarch-mlp": _STRUCTURED,
     "kronecker-mlp": _STRUCTURED,
+    "resmlp": Family(resmlp.ResMLPConfig, resmlp.resmlp, resmlp.mixing_layers, resmlp.taps),
+    "gmixer": Family(gmixer.GMixerConfig, gmixer.gmixer, gmixer.mixing_layers, gmixer.taps),
+    "gmlp": Family(gmlp.GMLPConfig, gmlp.gmlp, gmlp.mixing_layers, gmlp.taps),
+    "paramixer": Family(paramixer.ParaMixerConfig, paramixer.paramixer, paramixer.mixing_layers, paramixer.taps),
+    "dimension-mixer": Family(
+        dimension_mixer.DimensionMixerConfig,
+        dimension_mixer.dimension_mixer,
+        dimension_mixer.mixing_layers,
+        dimension_mixer.taps,
+    ),
+    "patch-mlp-mixer": Family(
+        patch_mlp_mixer.PatchMlpMixerConfig,
+        patch_mlp_mixer.PatchMlpMixer,
+        patch_mlp_mixer.mixing_layers,
+        patch_mlp_mixer.taps,
+    ),
+    "ninformer": Family(ninformer.NiNformerConfig, ninformer.ninformer, ninformer.mixing_layers, ninformer.taps),
+    "permutator": Family(permutator.PermutatorConfig, permutator.permutator, permutator.mixing_layers, permutator.taps),
+    "wide-mlp": Family(wide_mlp.WideMLPConfig, wide_mlp.WideMLP, wide_mlp.mixing_layers, wide_mlp.taps),
 }
 """Every family by the name that its configuration answers with."""
 
@@ -117,8 +151,11 @@ def configure(family: str, patches: Patches, classes: int, sizes: Sizes) -> Conf
     Raises:
         UsageError: the family is unknown, a number doesn't apply to it, or is out of range.
     """
-    if family not in FAMILIES:
-        raise UsageError(f"unknown family {family!r}; known are {', '.join(FAMILIES)}")
+    if family not in FAMILIES or FAMILIES[family].config not in _BUILDERS:
+        known = ", ".join(name for name, kind in FAMILIES.items() if kind.config in _BUILDERS)
+        if family in FAMILIES:
+            raise UsageError(f"a {family} is read from checkpoints of others, not made anew; made are {known}")
+        raise UsageError(f"unknown family {family!r}; known are {known}")
     accepted = set(_ACCEPTED[FAMILIES[family].config])
     if family == "mlp":
         accepted -= {"density", "mask", "mask_value"}

@@ -27,8 +27,8 @@ def shared_layer(
     block: int,
     axis: Axis,
     copies: int,
-    permuted: bool,
-    skip: bool = False,
+    permuted: bool = False,
+    role: Role | None = None,
     swapped: bool = False,
 ) -> MixingLayer:
     """A `SharedLinear` as its effective layer.
@@ -43,7 +43,7 @@ def shared_layer(
         axis: what it mixes.
         copies: length of the other axis.
         permuted: whether it stands between permutations.
-        skip: whether it is the resizing skip of its block.
+        role: where it is another than to mix the axis, such as that of a resizing skip.
         swapped: whether it has the other axis' permutations: those of row-major blocks for token mixing, none in the
             column vec for channel mixing.
     """
@@ -51,7 +51,7 @@ def shared_layer(
     return MixingLayer(
         name=name,
         block=block,
-        role="skip" if skip else axis,
+        role=axis if role is None else role,
         stage=_stage(name),
         shape=(out * copies, into * copies),
         connections=weights.connections(f"{name}.weight") * copies,
@@ -84,16 +84,22 @@ def base_block_layers(
     ]
     if resized:
         name = "blocks.0.token.carry.proj"
-        skip = shared_layer(weights, name, block=0, axis="token", copies=sizes[1], permuted=False, skip=True)
+        skip = shared_layer(weights, name, block=0, axis="token", copies=sizes[1], role="skip")
         layers.insert(0, skip)
     return tuple(layers)
 
 
+def matrix(weights: Weights, name: str) -> Operator:
+    """A weight of shape (out, in) as it is stored: dense, or masked where it was pruned."""
+    support = weights.support(name)
+    if support is None:
+        return Dense(weights.tensor(name))
+    rows, columns = weights.shape(name)
+    return Masked(*support, (rows, columns))
+
+
 def _shared_operator(weights: Weights, name: str, axis: Axis, copies: int, permuted: bool, swapped: bool) -> Operator:
-    support = weights.support(f"{name}.weight")
-    shape = weights.shape(f"{name}.weight")
-    # a pruned Mixer's factor is masked
-    factor = Dense(weights.tensor(f"{name}.weight")) if support is None else Masked(*support, (shape[0], shape[1]))
+    factor = matrix(weights, f"{name}.weight")
     if not _by_rows(axis, permuted, swapped):
         return Lift(factor, copies, "right" if axis == "channel" and not swapped else "left")
     out, into = factor.shape
@@ -120,6 +126,11 @@ def _by_rows(axis: Axis, permuted: bool, swapped: bool) -> bool:
 def _output_order(weights: Weights, name: str, size: int, copies: int, axis: Axis, permuted: bool) -> Tensor:
     rows = vec_to_row(size, copies, axis)
     return weights.tensor(f"{name}.perm_out")[rows] if permuted else rows
+
+
+def along(values: Tensor, copies: int, axis: Axis) -> Tensor:
+    """Values along an axis, such as a bias or a norm's gain, on vec(features)."""
+    return values.repeat(copies) if axis == "token" else values.repeat_interleave(copies)
 
 
 def vec_to_row(size: int, copies: int, axis: Axis) -> Tensor:

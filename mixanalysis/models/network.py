@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from mixanalysis.operators import Operator
 
-Role = Literal["token", "channel", "dense", "skip"]
-"""What a layer mixes: tokens, channels, everything ("dense"), or the resizing skip path of a first block."""
+Role = Literal["token", "channel", "patch", "gate", "dense", "skip"]
+"""What a layer mixes: tokens, channels, all entries of a patch, everything ("dense"); or what it is for: a factor that
+multiplies another branch ("gate"), the resizing skip path of a first block."""
 
 
 Stage = Literal["in", "out"]

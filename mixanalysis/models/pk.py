@@ -196,7 +196,7 @@ def mixing_layers(config: PKConfig, weights: Weights) -> tuple[MixingLayer, ...]
     """The effective layers in forward order, from a checkpoint under the module's names."""
     layers = []
     if config.patches.count != config.tokens:
-        skip = partial(shared_layer, block=0, axis="token", copies=config.channels, permuted=False, skip=True)
+        skip = partial(shared_layer, block=0, axis="token", copies=config.channels, role="skip")
         layers.append(skip(weights, "blocks.0.token.carry.proj"))
     for block, tap in enumerate(taps(config)):
         order = config.order(block)

@@ -1,0 +1,50 @@
+"""MLP1 of google-research/wide-sparse-nets (MLP/models.py), whose connections are the weights that aren't zero.
+
+Its masks aren't saved: the project recovers them as the weights that are exactly zero, and so does this layout. Nor do
+the tensors tell whether the network is linear, or of NTK parametrisation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mixanalysis.checkpoints import Checkpoint
+from mixanalysis.layouts.assemble import assemble
+from mixanalysis.layouts.assume import Image, patches_of
+from mixanalysis.layouts.blocks import colours_of, matrix_shape, renaming
+from mixanalysis.layouts.layout import Layout
+from mixanalysis.models import Network, WideMLPConfig
+
+NAME = "wide-sparse-nets"
+
+_WEIGHTS = ("layers.fc.weight", "layers.cl.weight")
+
+
+def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
+    hidden, inputs = matrix_shape(checkpoint, _WEIGHTS[0])
+    colours = _colours(inputs, assumed["image"])
+    config = WideMLPConfig(
+        patches=patches_of(inputs // colours, 1, colours, assumed["image"]),
+        classes=matrix_shape(checkpoint, _WEIGHTS[1])[0],
+        hidden=hidden,
+        batch_norm="layers.bn.weight" in checkpoint,
+        bias="layers.fc.bias" in checkpoint,
+        activation=assumed["activation"],
+        parametrisation=assumed["parametrisation"],
+    )
+    sparse = [name for name in _WEIGHTS if not bool(checkpoint.tensor(name).all())]
+    if sparse and hasattr(checkpoint, "with_inferred_masks"):
+        checkpoint = checkpoint.with_inferred_masks(sparse)
+    rename = renaming({"hidden.fc.": "layers.fc.", "hidden.norm.": "layers.bn.", "head.": "layers.cl."})
+    return assemble(checkpoint, config, layout=NAME, rename=rename)
+
+
+def _colours(inputs: int, image: Image) -> int:
+    if image != "square":
+        return max(1, inputs // math.prod(image))
+    return colours_of(inputs)
+
+
+LAYOUT = Layout(NAME, _WEIGHTS, _network, {"activation": "relu", "parametrisation": "standard", "image": "square"})
