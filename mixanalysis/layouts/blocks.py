@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from mixanalysis.checkpoints import Checkpoint
+from mixanalysis.layouts.dialect import GUESSED
 
 
 def matrix_shape(checkpoint: Checkpoint, name: str) -> tuple[int, int]:
@@ -41,16 +42,21 @@ def square_root(number: int) -> int | None:
     return root if root**2 == number else None
 
 
-def colours_of(features: int) -> int:
-    """Colours of square patches of so many features: three or one, of which never both can be.
+def colours_of(features: int, asked: int | str) -> int:
+    """Colours of a square patch, or image, of so many features.
+
+    Args:
+        features: pixels times colours.
+        asked: the number that is assumed, or `GUESSED`; of three and one never both are possible.
 
     Raises:
-        ValueError: neither can be.
+        ValueError: no such patch has so many features.
     """
-    for colours in (3, 1):
+    for colours in (3, 1) if asked == GUESSED else (int(asked),):
         if features % colours == 0 and square_root(features // colours):
             return colours
-    msg = f"{features} features are no square number of pixels in one or three colours"
+    number = "3 or 1" if asked == GUESSED else asked
+    msg = f"{features} features are no square of pixels of {number} colours; assume another number (colours=N)"
     raise ValueError(msg)
 
 

@@ -1,4 +1,4 @@
-"""The Mixers of tsumansapkota/Dimension-Mixer (PatchOnlyMlpMixer/, SparseNonLinearMixer/), for one or three colours."""
+"""The Mixers of tsumansapkota/Dimension-Mixer (PatchOnlyMlpMixer/, SparseNonLinearMixer/)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.layouts.assemble import View, assemble
 from mixanalysis.layouts.assume import patches_of
 from mixanalysis.layouts.blocks import colours_of, depth, matrix_shape, renaming, square_root
+from mixanalysis.layouts.dialect import GUESSED
 from mixanalysis.layouts.layout import Layout
 from mixanalysis.models import DimensionMixerConfig, Network, PatchMlpMixerConfig
 from mixanalysis.models.dimension_mixer import Kind
@@ -40,7 +41,7 @@ def blocks(weight: Tensor, inputs: int) -> Tensor:
 def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     channels, patch_features = matrix_shape(checkpoint, "channel_change.weight")
     classes, features = matrix_shape(checkpoint, "linear.weight")
-    colours = colours_of(patch_features)
+    colours = colours_of(patch_features, assumed["colours"])
     tokens, size = features // channels, square_root(patch_features // colours) or 0
     token, channel = _kind(checkpoint, "mlp_patch."), _kind(checkpoint, "mlp_channel.")
     config = DimensionMixerConfig(
@@ -103,7 +104,7 @@ def _patch_network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Networ
     if "conv1x1.weight" in checkpoint:
         channels, colours = checkpoint.shape("conv1x1.weight")[:2]
     else:
-        channels = colours = colours_of(features)
+        channels = colours = colours_of(features, assumed["colours"])
     roots = [square_root(size // channels) or 0 for size in (features, *sizes) if size % channels == 0]
     if len(roots) <= count or 0 in roots:
         msg = f"{features} features and patches of {sizes} are no square numbers of pixels with {channels} channels"
@@ -137,13 +138,13 @@ LAYOUTS = (
             "linear.weight",
         ),
         _network,
-        {"norm_eps": 1e-5, "image": "square"},
+        {"norm_eps": 1e-5, "image": "square", "colours": GUESSED},
     ),
     Layout(
         PATCHES,
         (f"{_BLOCK}ln0.weight", f"{_BLOCK}mlp_patch.mlp.0.weight", f"{_BLOCK}mlp_patch.mlp.2.weight", "linear.weight"),
         _patch_network,
-        {"norm_eps": 1e-5},
+        {"norm_eps": 1e-5, "colours": GUESSED},
         _objection,
     ),
 )

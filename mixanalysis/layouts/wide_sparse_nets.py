@@ -12,8 +12,9 @@ from typing import Any
 
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.layouts.assemble import assemble
-from mixanalysis.layouts.assume import Image, patches_of
+from mixanalysis.layouts.assume import patches_of
 from mixanalysis.layouts.blocks import colours_of, matrix_shape, renaming
+from mixanalysis.layouts.dialect import GUESSED
 from mixanalysis.layouts.layout import Layout
 from mixanalysis.models import Network, WideMLPConfig
 
@@ -24,9 +25,10 @@ _WEIGHTS = ("layers.fc.weight", "layers.cl.weight")
 
 def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     hidden, inputs = matrix_shape(checkpoint, _WEIGHTS[0])
-    colours = _colours(inputs, assumed["image"])
+    image = assumed["image"]
+    colours = colours_of(inputs, assumed["colours"]) if image == "square" else max(1, inputs // math.prod(image))
     config = WideMLPConfig(
-        patches=patches_of(inputs // colours, 1, colours, assumed["image"]),
+        patches=patches_of(inputs // colours, 1, colours, image),
         classes=matrix_shape(checkpoint, _WEIGHTS[1])[0],
         hidden=hidden,
         batch_norm="layers.bn.weight" in checkpoint,
@@ -41,10 +43,9 @@ def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     return assemble(checkpoint, config, layout=NAME, rename=rename)
 
 
-def _colours(inputs: int, image: Image) -> int:
-    if image != "square":
-        return max(1, inputs // math.prod(image))
-    return colours_of(inputs)
-
-
-LAYOUT = Layout(NAME, _WEIGHTS, _network, {"activation": "relu", "parametrisation": "standard", "image": "square"})
+LAYOUT = Layout(
+    NAME,
+    _WEIGHTS,
+    _network,
+    {"activation": "relu", "parametrisation": "standard", "image": "square", "colours": GUESSED},
+)

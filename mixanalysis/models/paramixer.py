@@ -53,7 +53,7 @@ class ParaMixerConfig(PatchNetworkConfig):
         """Check the sizes."""
         super().__post_init__()
         if self.bias and self.mlp != "plain":
-            msg = f"a {self.mlp} MLP has no biases"
+            msg = f"an MLP with biases is a plain one, not {self.mlp}"
             raise ValueError(msg)
 
     @property

@@ -200,6 +200,16 @@ def _layers(network: Network, initial: Network | None) -> Iterator[Target]:
 def _products(network: Network) -> Iterator[Target]:
     """The linear products of a base block's token and channel mixing, or of an MLP block's layers."""
     mixing = network.mixing_layers
+    roles: dict[int, set[str]] = {}
+    for layer in mixing:
+        roles.setdefault(layer.block, set()).add(layer.role)
+    branched = [block for block, found in roles.items() if len(found) > 1]
+    if branched:
+        found = ", ".join(layer.name for layer in mixing if layer.block == branched[0])
+        raise NothingToAnalyseError(
+            f"{network.label}: a {network.family} has no products: its block {branched[0]} has branches "
+            f"({found}), which are added or multiplied"
+        )
     paired = {layer.role for layer in mixing} == {"token", "channel"}
     for index, group in itertools.groupby(mixing, lambda layer: layer.block // 2 if paired else layer.block):
         members = tuple(group)

@@ -10,22 +10,30 @@ import torch
 
 from hand_made import CASES
 from hand_made.parts import matrix_of
+from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.layouts import LAYOUTS, load
 from mixanalysis.models import FAMILIES, from_dict, to_dict
 
 
-def loaded(case, folder):
-    torch.save(case.state, folder / "a.pt")
-    return load(folder / "a.pt", assume=case.assume)
-
-
-@pytest.fixture(params=CASES.values(), ids=CASES)
+@pytest.fixture(params=CASES.values(), ids=CASES, scope="module")
 def case(request):
     return request.param
 
 
-def test_logits_are_those_of_the_original(case, tmp_path):
-    network, images = loaded(case, tmp_path), case.images()
+@pytest.fixture(scope="module")
+def path(case, tmp_path_factory):
+    path = tmp_path_factory.mktemp("relatives") / "a.pt"
+    torch.save(case.state, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def network(case, path):
+    return load(path, assume=case.assume)
+
+
+def test_logits_are_those_of_the_original(case, network):
+    images = case.images()
     logits = network.module()(images)
     assert logits.dtype == torch.float64
     torch.testing.assert_close(logits, case.logits(images), rtol=0, atol=1e-9)
@@ -33,21 +41,13 @@ def test_logits_are_those_of_the_original(case, tmp_path):
     assert network.provenance.unused == ()
 
 
-def test_exactly_one_layout_recognises_it(case, tmp_path):
-    network = loaded(case, tmp_path)
+def test_exactly_one_layout_recognises_it(case, network, path):
     assert network.provenance.layout == case.layout
-    assert [name for name, layout in LAYOUTS.items() if layout.recognise(opened(case, tmp_path))] == [case.layout]
+    checkpoint = open_checkpoint(path)
+    assert [name for name, layout in LAYOUTS.items() if layout.recognise(checkpoint)] == [case.layout]
 
 
-def opened(case, folder):
-    from mixanalysis.checkpoints import open_checkpoint
-
-    torch.save(case.state, folder / "a.pt")
-    return open_checkpoint(folder / "a.pt")
-
-
-def test_layers_are_the_naive_matrices(case, tmp_path):
-    network = loaded(case, tmp_path)
+def test_layers_are_the_naive_matrices(case, network):
     assert len(network.layers) == len(case.layers)
     for layer, expected in zip(network.layers, case.layers, strict=True):
         matrix, shift = matrix_of(expected.apply, expected.into)
@@ -59,8 +59,7 @@ def test_layers_are_the_naive_matrices(case, tmp_path):
         assert layer.connections == operator.nnz == torch.count_nonzero(matrix)
 
 
-def test_numbers(case, tmp_path):
-    network = loaded(case, tmp_path)
+def test_numbers(case, network):
     assert network.width == network.config.width == case.width
     for layer, expected in zip(network.layers, case.layers, strict=True):
         assert layer.role == expected.role
@@ -80,35 +79,36 @@ def trained(name):
     return not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
 
 
-def test_taps_stand_before_and_after_the_skip(case, tmp_path):
-    network = loaded(case, tmp_path)
+def test_taps_stand_before_and_after_the_skip(case, network):
     assert tuple(tap.name for tap in network.taps) == case.taps
     module, seen = network.module(), {}
-    for path in {path for tap in network.taps for path in (tap.before, tap.after)}:
+    handles = [
         module.get_submodule(path).register_forward_hook(
             lambda _module, inputs, output, path=path: seen.update({path: (inputs[0], output)})
         )
+        for path in {path for tap in network.taps for path in (tap.before, tap.after)}
+    ]
     module(case.images())
+    for handle in handles:
+        handle.remove()
     for tap in network.taps:
         skip, after = seen[tap.after]
         torch.testing.assert_close(after, skip + seen[tap.before][1] if case.skips else seen[tap.before][1])
 
 
-def test_layers_know_their_mixing_block(case, tmp_path):
-    network = loaded(case, tmp_path)
+def test_layers_know_their_mixing_block(case, network):
     for layer in network.layers:
         tap = network.taps[layer.block]
         # a network without skips has one block and its classifier
         assert layer.name.startswith((f"{tap.after}.", f"{tap.before}.")) or not case.skips
 
 
-def test_configuration_survives_json(case, tmp_path):
-    config = loaded(case, tmp_path).config
+def test_configuration_survives_json(network):
+    config = network.config
     assert from_dict(type(config), to_dict(config)) == config
     assert FAMILIES[config.family].config is type(config)
 
 
-def test_layers_can_be_sent_to_another_process(case, tmp_path):
-    network = loaded(case, tmp_path)
+def test_layers_can_be_sent_to_another_process(network):
     for layer in pickle.loads(pickle.dumps(network.layers)):
         assert layer.operator.shape == layer.shape
