@@ -34,7 +34,7 @@ LAYOUTS: dict[str, Layout] = {
         fly_mixer.LAYOUT,
         *resmlp.LAYOUTS,
         *gated.LAYOUTS,
-        paramixer.LAYOUT,
+        *paramixer.LAYOUTS,
         *dimension_mixer.LAYOUTS,
         ninformer.LAYOUT,
         permutator.LAYOUT,

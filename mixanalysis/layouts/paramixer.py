@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from mixanalysis.checkpoints import Checkpoint
@@ -18,25 +19,25 @@ from mixanalysis.layouts.blocks import classes, depth, matrix_shape, renaming, s
 from mixanalysis.layouts.layout import Layout
 from mixanalysis.models import Network, ParaMixerConfig
 
-NAME = "paramixer"
+PARALLEL, SERIAL = "paramixer", "vanillamixer"
 
-_SECOND = {axis: f"blocks.0.mlp_{axis}s.fc2.weight" for axis in ("token", "channel")}
-
-
-def _norm(checkpoint: Checkpoint) -> str:
-    return next(f"blocks.0.{norm}.weight" for norm in ("norm1", "norm") if f"blocks.0.{norm}.weight" in checkpoint)
-
-
-def _objection(checkpoint: Checkpoint) -> str:
-    axes = len(checkpoint.shape(_norm(checkpoint)))
-    return "" if axes == 2 else "its norms aren't over tokens and channels"
+_FIRST, _SECOND = (
+    {axis: f"blocks.0.mlp_{axis}s.{fc}.weight" for axis in ("token", "channel")} for fc in ("fc1", "fc2")
+)
+_NORMS = {PARALLEL: ("blocks.0.norm.weight",), SERIAL: ("blocks.0.norm1.weight", "blocks.0.norm2.weight")}
 
 
-def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
+def _objection(layout: str, checkpoint: Checkpoint) -> str:
+    both = all(len(checkpoint.shape(norm)) == 2 for norm in _NORMS[layout])
+    return "" if both else "its norms aren't over tokens and channels"
+
+
+def _network(layout: str, checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     channels, colours, patch = stem_shape(checkpoint, "stem.proj.weight")
-    tokens, _ = matrix_shape(checkpoint, _norm(checkpoint))
-    symmetric = "blocks.0.mlp_tokens.fc1.weight" not in checkpoint
-    if symmetric and assumed["mlp"] == "asymmetric":
+    tokens, _ = matrix_shape(checkpoint, _NORMS[layout][0])
+    symmetric = _FIRST["token"] not in checkpoint
+    mlp = assumed.get("mlp", "plain")
+    if symmetric and mlp == "asymmetric":
         msg = "its MLPs have one matrix, so that they can't be assumed to be asymmetric"
         raise ValueError(msg)
     # the one matrix of a symmetric MLP is called fc2, but leads in
@@ -48,14 +49,14 @@ def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
         depth=depth(checkpoint, "blocks."),
         token_hidden=hidden["token"],
         channel_hidden=hidden["channel"],
-        parallel="blocks.0.norm.weight" in checkpoint,
-        mlp="symmetric" if symmetric else assumed["mlp"],
+        parallel=layout == PARALLEL,
+        mlp="symmetric" if symmetric else mlp,
         iterations=assumed["iterations"],
         bias=_SECOND["token"].replace("weight", "bias") in checkpoint,
         norm_eps=assumed["norm_eps"],
         gelu=assumed["gelu"],
     )
-    return assemble(checkpoint, config, layout=NAME, rename=_theirs(config))
+    return assemble(checkpoint, config, layout=layout, rename=_theirs(config))
 
 
 def _theirs(config: ParaMixerConfig) -> Callable[[str], str]:
@@ -78,10 +79,22 @@ def _theirs(config: ParaMixerConfig) -> Callable[[str], str]:
     return lambda ours: re.sub(r"^blocks\.([0-9]+)\.", first, renamed(ours))
 
 
-LAYOUT = Layout(
-    NAME,
-    ("stem.proj.weight", "blocks.0.norm*.weight", *_SECOND.values(), "norm.weight"),
-    _network,
-    {"mlp": "plain", "iterations": 1, "gelu": "erf", "norm_eps": 1e-6, "image": "square"},
-    _objection,
+_ASSUMES = {"iterations": 1, "gelu": "erf", "norm_eps": 1e-6, "image": "square"}
+_ENDS = ("stem.proj.weight", "norm.weight")
+
+LAYOUTS = (
+    Layout(
+        PARALLEL,
+        (*_ENDS, *_NORMS[PARALLEL], *_SECOND.values()),
+        partial(_network, PARALLEL),
+        {"mlp": "plain"} | _ASSUMES,
+        partial(_objection, PARALLEL),
+    ),
+    Layout(
+        SERIAL,
+        (*_ENDS, *_NORMS[SERIAL], *_FIRST.values(), *_SECOND.values()),
+        partial(_network, SERIAL),
+        _ASSUMES,
+        partial(_objection, SERIAL),
+    ),
 )

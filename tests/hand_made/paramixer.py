@@ -83,7 +83,7 @@ def made(
     axes = (".token", ".channel") if kind == "vanilla" else ("",)
     assume = ({"iterations": repeated} if repeated > 1 else {}) | ({"mlp": "asymmetric"} if kind == "asym" else {})
     return HandMade(
-        layout="paramixer",
+        layout="vanillamixer" if kind == "vanilla" else "paramixer",
         state=state,
         image=(3, side * patch, side * patch),
         logits=logits,

@@ -187,15 +187,6 @@ def test_the_dtype_of_the_file_is_kept(tmp_path, dtype):
     assert {value.dtype for value in load(tmp_path / "a.pt").module().state_dict().values()} == {dtype}
 
 
-def gated(state):
-    """gMixer: fc1 gives value and gate."""
-    for index in (0, 1):
-        for kind in ("tokens", "channels"):
-            name = f"blocks.{index}.mlp_{kind}.fc1"
-            state[f"{name}.weight"] = state[f"{name}.weight"].repeat(2, 1)
-            state[f"{name}.bias"] = state[f"{name}.bias"].repeat(2)
-
-
 def resized(name, *shape):
     return lambda state: state.update({name: torch.ones(*shape, dtype=torch.float64)})
 
@@ -212,11 +203,6 @@ NOT = "not a network of the timm-mixer layout: "
 HOLDS = "doesn't hold the mixer that its timm-mixer layout describes: "
 
 REFUSED = {
-    "gated": (
-        gated,
-        r"no known layout .*timm-mixer 8 of 8.* closest is timm-mixer, but its fc1 gives value and gate, as in a gated "
-        r"gmixer_\*$",
-    ),
     "tokens not square": (
         resized("blocks.0.mlp_tokens.fc1.weight", 3, 6),
         NOT + r"6 patches are not a square number, so that the image's height and width can't be told; assume them "
@@ -268,7 +254,7 @@ REFUSED = {
     ),
     "norm over both axes": (
         resized("blocks.0.norm1.weight", 4, 6),
-        HOLDS + r"blocks\.0\.norm1\.weight has shape 4 x 6, expected 6$",
+        r"no known layout .* closest is timm-mixer, but its norms are over tokens and channels, as in a vanillamixer_\*$",
     ),
 }
 """Changes of a checkpoint of S = 4 and C = 6, and what is said."""
