@@ -280,7 +280,7 @@ def _timm_objection(checkpoint: Checkpoint) -> str:
     if 3 in (len(first), len(second), len(channel)):
         return "its matrices are kept as blocks, as fly's are"
     if len(checkpoint.shape("blocks.0.norm1.weight")) == 2:
-        return "its norms are over tokens and channels, as in a vanillamixer_*"
+        return "its norms are over tokens and channels, as in vanillamixer_*"
     gated = len(first) == len(second) == 2 and first[0] == 2 * second[1]
     return "its fc1 gives value and gate, as in a gated gmixer_*" if gated else ""
 

@@ -23,7 +23,7 @@ def peer(name):
         pytest.skip(f"{FLAWED[name]}: {error}")
 
 
-def check(module, path, shape, layout):
+def check(module, path, shape, layout, assume=None):
     """The module's logits on random images are those of the network loaded from its state dict."""
     module = module.double().eval()
     with torch.no_grad():
@@ -31,7 +31,7 @@ def check(module, path, shape, layout):
             parameter.add_(0.3 * torch.randn_like(parameter))
         torch.save(module.state_dict(), path)
         images = torch.randn(5, *shape, dtype=torch.float64)
-        network = load(path)
+        network = load(path, assume=assume)
         assert network.provenance.layout == layout
         assert network.provenance.unused == ()
         expected = module(images)
@@ -54,3 +54,34 @@ def test_lucidrains(tmp_path, channels):
     torch.manual_seed(0)
     module = mixer(image_size=12, channels=channels, patch_size=4, dim=9, depth=2, num_classes=5)
     check(module, tmp_path / "a.pth", (channels, 12, 12), "lucidrains-mixer")
+
+
+RELATIVES = {
+    "timm-resmlp": ("ResBlock", "Affine", None, {"mlp_ratio": 4}),
+    "timm-gmixer": ("MixerBlock", None, "GluMlp", {"mlp_ratio": (1.0, 4.0)}),
+    "timm-gmlp": ("SpatialGatingBlock", None, "GatedMlp", {"mlp_ratio": 6}),
+}
+
+
+@pytest.mark.parametrize("layout", RELATIVES)
+def test_relatives_of_timm(tmp_path, layout):
+    timm = peer("timm")
+    mixers, layers = timm.models.mlp_mixer, timm.layers
+    block, norm, mlp, options = RELATIVES[layout]
+    options = {**options, "block_layer": getattr(mixers, block)}
+    if norm is not None:
+        options["norm_layer"] = getattr(mixers, norm)
+    if mlp is not None:
+        options["mlp_layer"] = getattr(layers, mlp)
+    if mlp == "GluMlp":
+        options["act_layer"] = torch.nn.SiLU
+    torch.manual_seed(0)
+    sizes = {"img_size": 12, "patch_size": 4, "num_blocks": 2, "embed_dim": 8, "num_classes": 5}
+    check(mixers.MlpMixer(**sizes, **options), tmp_path / "a.pth", (3, 12, 12), layout)
+
+
+def test_permutator_of_lucidrains(tmp_path):
+    permutator = peer("mlp_mixer_pytorch").Permutator
+    torch.manual_seed(0)
+    module = permutator(image_size=12, patch_size=4, dim=9, depth=2, num_classes=5, segments=3)
+    check(module, tmp_path / "a.pth", (3, 12, 12), "lucidrains-permutator", {"segments": 3})

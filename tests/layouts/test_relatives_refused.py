@@ -170,7 +170,7 @@ def test_refused(name, change, assume, match, tmp_path):
 
 
 OBJECTIONS = {
-    ("vanillamixer", "timm-mixer"): r"its norms are over tokens and channels, as in a vanillamixer_\*",
+    ("vanillamixer", "timm-mixer"): r"its norms are over tokens and channels, as in vanillamixer_\*",
     ("gmixer", "timm-mixer"): r"its fc1 gives value and gate, as in a gated gmixer_\*",
     ("gmixer", "vanillamixer"): "its norms aren't over tokens and channels",
     ("vanillamixer", "timm-gmixer"): "its fc1 doesn't give twice what fc2 takes, value and gate",
