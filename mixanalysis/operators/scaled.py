@@ -43,8 +43,8 @@ class Scaled(Operator):
         y = self.inner.apply(x if self.columns is None else x * self.columns)
         return y if self.rows is None else y * self.rows
 
-    def _absorbed(self) -> Operator | None:
-        """The scaled cells in float64, where the inner operator holds its cells one by one."""
+    def absorbed(self) -> Operator | None:
+        """The scaled cells in float64, dense or masked, where the inner operator holds its cells one by one."""
         inner = self.inner.to(torch.float64)
         rows, columns = (None if scale is None else scale.double() for scale in (self.rows, self.columns))
         if isinstance(inner, Dense):
@@ -66,7 +66,7 @@ class Scaled(Operator):
         Raises:
             ValueError: the inner operator doesn't hold its cells, and the matrix is too large to be made dense.
         """
-        absorbed = self._absorbed()
+        absorbed = self.absorbed()
         return super().spectrum() if absorbed is None else absorbed.spectrum()
 
     @property
@@ -80,7 +80,7 @@ class Scaled(Operator):
         Raises:
             ValueError: columns are scaled, and an inner operator that doesn't hold its cells is too large.
         """
-        absorbed = self._absorbed()
+        absorbed = self.absorbed()
         if absorbed is not None:
             return absorbed.row_norms()
         if self.columns is not None:

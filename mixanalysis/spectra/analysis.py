@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,15 +12,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixanalysis.errors import NothingToAnalyseError, UsageError
-from mixanalysis.models import MixingLayer, Network
+from mixanalysis.models import Network
 from mixanalysis.operators import BlockDiagonal, Masked, Operator, Top, product
 from mixanalysis.results import SINGULAR_VALUES, SPECTRUM, SPECTRUM_OUTLIERS, records
-from mixanalysis.spectra import marchenko_pastur, nulls, outliers
-from mixanalysis.spectra.difference import difference
+from mixanalysis.spectra import marchenko_pastur, nulls, outliers, targets
 from mixanalysis.spectra.free_products import Factor
 from mixanalysis.spectra.nulls import Null, VarianceSource
 from mixanalysis.spectra.shuffle import shuffle_null
 from mixanalysis.spectra.sparse import sparse_edge
+from mixanalysis.spectra.targets import Target
 
 LEVEL = 0.01
 """Probability with which noise may exceed the threshold of a layer's largest singular value."""
@@ -75,36 +74,6 @@ class SpectrumResult:
         return {"spectrum": records(self.summary), "spectrum_outliers": records(self.outliers)}
 
 
-@dataclass(frozen=True)
-class Target:
-    """One matrix to analyse: a layer, or the product of a block's layers.
-
-    Attributes:
-        network: label of its network.
-        layer: its name.
-        block: index of its mixing block.
-        role: what it mixes, or "product".
-        layers: the layers, in forward order; one unless it is a product.
-        initial: for W - W0, the layers of the initial network.
-    """
-
-    network: str
-    layer: str
-    block: int
-    role: str
-    layers: tuple[MixingLayer, ...]
-    initial: tuple[MixingLayer, ...] = ()
-
-    def operators(self) -> list[Operator]:
-        """The layers' operators, read now."""
-        if not self.initial:
-            return [layer.operator for layer in self.layers]
-        try:
-            return [difference(a.operator, b.operator) for a, b in zip(self.layers, self.initial, strict=True)]
-        except ValueError as error:
-            raise UsageError(f"{self.network} {self.layer}: W - W0: {error}") from None
-
-
 def spectrum(
     *networks: Network,
     variance: VarianceSource = "fitted",
@@ -144,20 +113,20 @@ def spectrum(
         UsageError: W0 has another structure, or joblib is missing.
     """
     options = SpectrumOptions(variance, level, shuffles, seed)
-    targets = [
+    wanted = [
         target
         for network in networks
-        for target in (_products(network) if products else _layers(network, initial))
+        for target in (targets.of_products(network) if products else targets.of_layers(network, initial))
         if layers(target.layer)
     ]
-    if not targets:
+    if not wanted:
         some = ", ".join(layer.name for network in networks for layer in network.layers[:2])
         raise NothingToAnalyseError(f"no layer left to analyse; layers are called {some}, ...")
     found = []
-    for done, analysis in enumerate(_run(targets, options, jobs), start=1):
+    for done, analysis in enumerate(_run(wanted, options, jobs), start=1):
         found.append(analysis)
         if progress is not None:
-            progress(done, len(targets))
+            progress(done, len(wanted))
     rows = _with_discovery_rate([row for row, _, _, _ in found])
     values = [frame for _, frame, _, _ in found]
     return SpectrumResult(
@@ -174,47 +143,18 @@ Warm = dict[tuple[str, tuple[int, int]], NDArray[np.float64]]
 Analysis = tuple[dict[str, Any], pd.DataFrame, list[dict[str, Any]], Null | None]
 
 
-def _run(targets: Sequence[Target], options: SpectrumOptions, jobs: int) -> Iterator[Analysis]:
+def _run(wanted: Sequence[Target], options: SpectrumOptions, jobs: int) -> Iterator[Analysis]:
     if jobs == 1:
         warm: Warm = {}
-        yield from (analyse(target, options, warm) for target in targets)
+        yield from (analyse(target, options, warm) for target in wanted)
         return
     try:
         from joblib import Parallel, delayed
     except ImportError:
         raise UsageError("--jobs needs joblib: install mixanalysis with its extra `sweep`") from None
-    tasks = (delayed(analyse)(target, options) for target in targets)
+    tasks = (delayed(analyse)(target, options) for target in wanted)
     # LAPACK and scipy's sparse products release the interpreter's lock
     yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)
-
-
-def _layers(network: Network, initial: Network | None) -> Iterator[Target]:
-    before = {} if initial is None else {layer.name: layer for layer in initial.layers}
-    for layer in network.layers:
-        if initial is not None and layer.name not in before:
-            raise UsageError(f"{initial.label} has no layer {layer.name}; W - W0 needs the same architecture")
-        rest = (before[layer.name],) if initial is not None else ()
-        yield Target(network.label, layer.name, layer.block, layer.role, (layer,), rest)
-
-
-def _products(network: Network) -> Iterator[Target]:
-    """The linear products of a base block's token and channel mixing, or of an MLP block's layers."""
-    mixing = network.mixing_layers
-    roles: dict[int, set[str]] = {}
-    for layer in mixing:
-        roles.setdefault(layer.block, set()).add(layer.role)
-    branched = [block for block, found in roles.items() if len(found) > 1]
-    if branched:
-        found = ", ".join(layer.name for layer in mixing if layer.block == branched[0])
-        raise NothingToAnalyseError(
-            f"{network.label}: a {network.family} has no products: its block {branched[0]} has branches "
-            f"({found}), which are added or multiplied"
-        )
-    paired = {layer.role for layer in mixing} == {"token", "channel"}
-    for index, group in itertools.groupby(mixing, lambda layer: layer.block // 2 if paired else layer.block):
-        members = tuple(group)
-        if len(members) > 1:
-            yield Target(network.label, f"product.{index}", members[0].block, "product", members)
 
 
 def analyse(target: Target, options: SpectrumOptions, warm: Warm | None = None) -> Analysis:
@@ -344,7 +284,7 @@ def _against(
     row: dict[str, Any] = dict.fromkeys(
         ("variance", "edge", "bulk_edge", "null_edge", "threshold", "s_max_scaled", "ks", "z", "p_value"), math.nan
     )
-    row |= {"null": "none: all weights are zero", "variance_source": "", "q_value": math.nan, "outliers": 0}
+    row |= {"null": nulls.no_null(factor), "variance_source": "", "q_value": math.nan, "outliers": 0}
     row |= {"beyond_bulk": 0} | _mask_columns(None, factor)
     if null is None:
         return row

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from mixanalysis.operators import BlockDiagonal, Dense, Kronecker, Lift, Masked, Monarch, Operator, Permuted
+from mixanalysis.operators import BlockDiagonal, Dense, Kronecker, Lift, Masked, Monarch, Operator, Permuted, Scaled
 from mixanalysis.spectra import marchenko_pastur, tracy_widom
 from mixanalysis.spectra.fit import Fit, fit_values
 from mixanalysis.spectra.free_products import Factor, free_edge, free_law
@@ -87,13 +88,13 @@ def independent_parts(operator: Operator) -> list[list[Operator]]:
     """The matrices with independent entries that an operator is made of, leftmost first, in groups that are free.
 
     One group of one for a shared or masked matrix; the two block-diagonal factors of a Monarch matrix are one group,
-    the two factors of a Kronecker product are two.
+    the two factors of a Kronecker product are two, unless one holds nothing but gains.
     """
     factor = independent_factor(operator)
     if isinstance(factor, Monarch):
         second, first = BlockDiagonal(factor.second), BlockDiagonal(factor.first)
         return [[first.T, second.T] if factor.transposed else [second, first]]
-    if isinstance(factor, Kronecker):
+    if isinstance(factor, Kronecker) and gains(factor) is None:
         return [[independent_factor(side)] for side in (factor.left, factor.right)]
     return [[factor]]
 
@@ -112,6 +113,14 @@ def free_groups(parts: Sequence[list[list[Operator]]], roles: Sequence[str]) -> 
     return [[each for _, each in group] for _, group in itertools.groupby(flat, lambda pair: pair[0])]
 
 
+def gains(operator: Operator) -> Masked | None:
+    """The diagonal D of a D kron W, gains of copies of one matrix as a ResMLP's channels have them; None for others."""
+    left = operator.left if isinstance(operator, Kronecker) else None
+    if not isinstance(left, Masked) or left.shape[0] != left.shape[1] or not torch.equal(left.rows, left.columns):
+        return None
+    return left
+
+
 def factor_null(
     factor: Operator,
     values: NDArray[np.float64],
@@ -119,10 +128,13 @@ def factor_null(
     declared: float | None,
     level: float,
 ) -> Null | None:
-    """The null of a dense or masked matrix; None where all its weights are zero.
+    """The null of a matrix; None where all its weights are zero, and for structures whose law isn't known.
+
+    That of blocks on a diagonal, and of a matrix whose scales make its variance uneven, is that of a mask; that of
+    D kron W with a diagonal D is W's times the largest gain.
 
     Args:
-        factor: Dense or Masked, shape (a, b).
+        factor: Dense, Masked, Scaled with one of them, BlockDiagonal or D kron W, shape (a, b).
         values: its singular values, descending, structural zeros left out; only for a dense one.
         source: where the entry variance comes from; a masked matrix is never fitted but measured instead.
         declared: the variance of the initialisation.
@@ -131,6 +143,11 @@ def factor_null(
     Raises:
         ValueError: the variance shall be declared, but isn't known.
     """
+    if (diagonal := gains(factor)) is not None and isinstance(factor, Kronecker):
+        return _gained(diagonal, independent_factor(factor.right), source, declared, level)
+    factor = _by_cells(factor)
+    if not isinstance(factor, Dense | Masked):
+        return None
     a, b = factor.shape
     energy = factor.frobenius() ** 2
     # one number has no edge; nor have weights that are all zero, unless there is an initialisation to compare with
@@ -158,13 +175,54 @@ def factor_null(
     return Null(name, variance, used, edge, edge, edge, threshold, law.mu, law.sigma, ks, outliers=outliers)
 
 
-def entry_variance(factor: Operator, values: NDArray[np.float64], level: float) -> float | None:
-    """Entry variance of a dense (fitted), masked or block-diagonal (measured) matrix; None where all weights are zero.
+def _gained(
+    diagonal: Masked, factor: Operator, source: VarianceSource, declared: float | None, level: float
+) -> Null | None:
+    """Noise in copies of one matrix, each with a gain of its own: the largest gain reaches furthest."""
+    values = factor.spectrum().values if isinstance(factor, Dense) else np.empty(0)
+    null = factor_null(factor, values, source, declared, level)
+    gain = float(diagonal.values.double().abs().max())
+    if null is None or gain == 0:
+        return None
+    return replace(
+        null,
+        name=f"{null.name}, times the largest gain",
+        # each copy has a variance of its own
+        variance=np.nan,
+        edge=np.nan,
+        bulk_edge=gain * null.bulk_edge,
+        expected=gain * null.expected,
+        threshold=gain * null.threshold,
+        centre=gain**2 * null.centre,
+        scale=gain**2 * null.scale,
+        graph=None,
+        outliers=None,
+    )
 
-    That of a block-diagonal matrix is its blocks' alone.
+
+def _by_cells(factor: Operator) -> Operator:
+    """Blocks on a diagonal and scaled matrices as masks, with all their cells connections; others as they are."""
+    if isinstance(factor, BlockDiagonal):
+        blocks = factor.blocks
+    elif isinstance(factor, Scaled) and isinstance(cells := factor.absorbed(), Dense):
+        blocks = cells.weight[None]
+    elif isinstance(factor, Scaled):
+        return factor.absorbed() or factor
+    else:
+        return factor
+    count, rows, columns = blocks.shape
+    block, row, column = torch.meshgrid(*(torch.arange(size) for size in blocks.shape), indexing="ij")
+    places = (block * rows + row).flatten(), (block * columns + column).flatten()
+    return Masked(*places, blocks.flatten().cpu(), (count * rows, count * columns))
+
+
+def entry_variance(factor: Operator, values: NDArray[np.float64], level: float) -> float | None:
+    """Entry variance of a dense (fitted), masked or block-diagonal (measured) matrix; None for others, or without one.
+
+    That of a block-diagonal matrix is its blocks' alone; a matrix whose weights are all zero has none.
     """
     energy = factor.frobenius() ** 2
-    if energy == 0:
+    if energy == 0 or not isinstance(factor, Dense | Masked | BlockDiagonal):
         return None
     if isinstance(factor, BlockDiagonal):
         return energy / factor.nnz
@@ -205,6 +263,12 @@ def _masked(factor: Masked, variance: float, source: VarianceSource, level: floa
     threshold = max(expected, float(np.sqrt(max(centre + scale * float(tracy_widom.isf(level)), 0.0))))
     used = "declared" if source == "declared" else "measured"
     return Null(name, variance, used, edge, bulk, expected, threshold, centre, scale, graph=graph)
+
+
+def no_null(factor: Operator) -> str:
+    """Why a matrix has no null."""
+    known = isinstance(factor, Dense | Masked | Scaled | BlockDiagonal) or gains(factor) is not None
+    return "none: all weights are zero" if known else f"none: no law is known for a {type(factor).__name__}"
 
 
 def random_signs(factor: Masked, unit: float = 1.0) -> tuple[float, float]:
