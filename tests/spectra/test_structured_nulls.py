@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+import mixanalysis as mx
+from cases import NETWORKS, network_of
 from mixanalysis.operators import (
     BlockDiagonal,
     Butterfly,
@@ -132,3 +134,11 @@ def test_what_has_no_law():
     assert nulls.entry_variance(operator, np.empty(0), 0.01) is None
     for known in (Dense(noise(2, 2)), BlockDiagonal(noise(2, 2, 2)), Kronecker(diagonal(noise(2)), Dense(noise(2, 2)))):
         assert nulls.no_null(known) == "none: all weights are zero"
+
+
+def test_layers_of_a_structured_mixer(tmp_path):
+    network = network_of(NETWORKS["mixer-structured"], tmp_path / "net.safetensors")
+    found = mx.spectrum(network).summary.set_index("layer")["null"]
+    assert found["blocks.0.token.mlp.fc1"] == "mask: graph edge and hubs, p-value from random signs"
+    assert found["blocks.0.token.mlp.fc2"] == "free product"
+    assert found["blocks.0.channel.mlp.fc1"] == "Marchenko-Pastur"

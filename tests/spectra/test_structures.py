@@ -278,7 +278,7 @@ class TestOutliers:
         module = module_of(config)
         with torch.no_grad():
             module.get_submodule("blocks.1.channel.mlp.fc2").weight += 5
-        save_checkpoint(tmp_path / "net.safetensors", config, module.state_dict())
+        save_checkpoint(tmp_path / "net.safetensors", config, module.state_dict(), {"epochs": 0})
         result = mx.spectrum(load(tmp_path / "net.safetensors"), variance="declared")
         found = result.outliers[result.outliers["layer"] == "blocks.1.channel.mlp.fc2"]
         assert list(found.columns) == [column.name for column in SPECTRUM_OUTLIERS.columns]
