@@ -10,17 +10,47 @@ from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.layouts.dialect import GUESSED
 
 
+def vector_size(checkpoint: Checkpoint, name: str) -> int:
+    """Length of a vector.
+
+    Raises:
+        ValueError: there is none of that name, it has other than one axis, or no entries.
+    """
+    return _shape(checkpoint, name, 1, "a vector")[0]
+
+
 def matrix_shape(checkpoint: Checkpoint, name: str) -> tuple[int, int]:
     """Shape of a matrix.
 
     Raises:
-        ValueError: it has other than two axes.
+        ValueError: there is none of that name, it has other than two axes, or no entries.
     """
-    shape = checkpoint.shape(name)
-    if len(shape) != 2:
-        msg = f"{name} of shape {shape} is not a matrix"
+    rows, columns = _shape(checkpoint, name, 2, "a matrix")
+    return rows, columns
+
+
+def pointwise_shape(checkpoint: Checkpoint, name: str) -> tuple[int, int]:
+    """Outputs and inputs, those of one group, of a convolution of kernel 1 x 1.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    outputs, inputs, *kernel = _shape(checkpoint, name, 4, "a 1 x 1 convolution")
+    if kernel != [1, 1]:
+        msg = f"{name} of shape {checkpoint.shape(name)} is not a 1 x 1 convolution"
         raise ValueError(msg)
-    return shape[0], shape[1]
+    return outputs, inputs
+
+
+def _shape(checkpoint: Checkpoint, name: str, axes: int, what: str) -> tuple[int, ...]:
+    if name not in checkpoint:
+        msg = f"{name} is missing"
+        raise ValueError(msg)
+    shape = checkpoint.shape(name)
+    if len(shape) != axes or 0 in shape:
+        msg = f"{name} of shape {shape} is not {what}"
+        raise ValueError(msg)
+    return shape
 
 
 def stem_shape(checkpoint: Checkpoint, name: str) -> tuple[int, int, int]:
@@ -29,11 +59,11 @@ def stem_shape(checkpoint: Checkpoint, name: str) -> tuple[int, int, int]:
     Raises:
         ValueError: it isn't one.
     """
-    shape = checkpoint.shape(name)
-    if len(shape) != 4 or shape[2] != shape[3]:
-        msg = f"{name} of shape {shape} is not a square patch embedding"
+    channels, colours, height, width = _shape(checkpoint, name, 4, "a square patch embedding")
+    if height != width:
+        msg = f"{name} of shape {checkpoint.shape(name)} is not a square patch embedding"
         raise ValueError(msg)
-    return shape[0], shape[1], shape[2]
+    return channels, colours, height
 
 
 def square_root(number: int) -> int | None:
@@ -60,19 +90,26 @@ def colours_of(features: int, asked: int | str) -> int:
     raise ValueError(msg)
 
 
-def depth(checkpoint: Checkpoint, prefix: str) -> int:
-    """Number of blocks, counted by the number that follows the prefix.
+def depth(checkpoint: Checkpoint, before: str, after: str = "", first: int = 0) -> int:
+    """Number of blocks, counted by their numbers in names.
+
+    Args:
+        checkpoint: the tensors.
+        before: what stands before the number.
+        after: what follows it and a dot.
+        first: number of the first block.
 
     Raises:
-        ValueError: one is missing before the last.
+        ValueError: there is none, or one is missing before the last.
     """
-    pattern = re.compile(re.escape(prefix) + r"([0-9]{1,9})\.")
-    blocks = {int(match[1]) for name in checkpoint.names if (match := pattern.match(name))}
-    missing = sorted(set(range(len(blocks))) - blocks)
-    if missing:
-        msg = f"it has {len(blocks)} blocks up to number {max(blocks)}, but no block {missing[0]}"
+    pattern = re.compile(re.escape(before) + r"([0-9]{1,9})\." + re.escape(after))
+    numbers = {int(match[1]) for name in checkpoint.names if (match := pattern.match(name))}
+    missing = sorted(set(range(first, first + len(numbers))) - numbers)
+    if missing or not numbers:
+        upto = f" up to number {max(numbers)}" if numbers else ""
+        msg = f"it has {len(numbers)} blocks{upto}, but no block {missing[0] if missing else first}"
         raise ValueError(msg)
-    return len(blocks)
+    return len(numbers)
 
 
 def classes(checkpoint: Checkpoint, head: str) -> int:

@@ -11,7 +11,15 @@ from torch import Tensor
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.layouts.assemble import View, assemble
 from mixanalysis.layouts.assume import patches_of
-from mixanalysis.layouts.blocks import colours_of, depth, matrix_shape, renaming, square_root
+from mixanalysis.layouts.blocks import (
+    colours_of,
+    depth,
+    matrix_shape,
+    pointwise_shape,
+    renaming,
+    square_root,
+    vector_size,
+)
 from mixanalysis.layouts.dialect import GUESSED
 from mixanalysis.layouts.layout import Layout
 from mixanalysis.models import DimensionMixerConfig, Network, PatchMlpMixerConfig
@@ -29,13 +37,13 @@ _KINDS: dict[str, Kind] = {
 
 def convolution(weight: Tensor, colours: int, size: int) -> Tensor:
     """A linear map of unfolded patches as a convolution."""
-    return weight.reshape(len(weight), colours, size, size)
+    return weight.reshape(weight.shape[0], colours, size, size)
 
 
 def blocks(weight: Tensor, inputs: int) -> Tensor:
     """A grouped 1 x 1 convolution of so many inputs as its blocks."""
-    count = inputs // weight.shape[1]
-    return weight.reshape(count, -1, weight.shape[1])
+    into = max(weight.shape[1], 1)
+    return weight.reshape(inputs // into, -1, into)
 
 
 def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
@@ -44,6 +52,7 @@ def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     colours = colours_of(patch_features, assumed["colours"])
     tokens, size = features // channels, square_root(patch_features // colours) or 0
     token, channel = _kind(checkpoint, "mlp_patch."), _kind(checkpoint, "mlp_channel.")
+    shape = matrix_shape if token == "mlp.0.weight" else pointwise_shape
     config = DimensionMixerConfig(
         patches=patches_of(tokens, size, colours, assumed["image"]),
         classes=classes,
@@ -52,7 +61,7 @@ def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
         token=_KINDS[token],
         channel=_KINDS[channel],
         # either kind's first layer leads to all hidden features
-        expansion=checkpoint.shape(f"{_BLOCK}mlp_patch.{token}")[0] // tokens,
+        expansion=shape(checkpoint, f"{_BLOCK}mlp_patch.{token}")[0] // tokens,
         norm_eps=assumed["norm_eps"],
     )
     return assemble(checkpoint, config, layout=NAME, rename=partial(_view, config))
@@ -100,9 +109,9 @@ def _view(config: DimensionMixerConfig, ours: str) -> str | View:
 def _patch_network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     classes, features = matrix_shape(checkpoint, "linear.weight")
     count = depth(checkpoint, "mixer_blocks.")
-    sizes = [checkpoint.shape(f"mixer_blocks.{index}.ln0.weight")[0] for index in range(count)]
+    sizes = [vector_size(checkpoint, f"mixer_blocks.{index}.ln0.weight") for index in range(count)]
     if "conv1x1.weight" in checkpoint:
-        channels, colours = checkpoint.shape("conv1x1.weight")[:2]
+        channels, colours = pointwise_shape(checkpoint, "conv1x1.weight")
     else:
         channels = colours = colours_of(features, assumed["colours"])
     roots = [square_root(size // channels) or 0 for size in (features, *sizes) if size % channels == 0]

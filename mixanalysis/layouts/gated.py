@@ -61,7 +61,8 @@ def _gmixer(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
 
 def _ungated(checkpoint: Checkpoint) -> str:
     first, second = (checkpoint.shape(f"blocks.0.mlp_tokens.{fc}.weight") for fc in ("fc1", "fc2"))
-    return "" if second[1:] == (first[0] / 2,) else "its fc1 doesn't give twice what fc2 takes, value and gate"
+    gated = len(first) == len(second) == 2 and first[0] == 2 * second[1]
+    return "" if gated else "its fc1 doesn't give twice what fc2 takes, value and gate"
 
 
 def _gmlp(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:

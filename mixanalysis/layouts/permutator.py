@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.layouts.assemble import View, assemble
-from mixanalysis.layouts.blocks import matrix_shape, renaming, square_root
+from mixanalysis.layouts.blocks import depth, matrix_shape, renaming, square_root
 from mixanalysis.layouts.layout import Layout
 from mixanalysis.models import Network, Patches, PermutatorConfig
 
@@ -26,7 +26,7 @@ _HEIGHT, _FC1 = "2.0.fn.0.fns.0.1.weight", "2.1.fn.0.weight"
 
 def convolution(weight: Tensor, size: int) -> Tensor:
     """A linear map of patches, whose pixels are in the order (row, column, colour), as a convolution."""
-    return weight.reshape(len(weight), size, size, -1).permute(0, 3, 1, 2)
+    return weight.reshape(weight.shape[0], size, size, -1).permute(0, 3, 1, 2)
 
 
 def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
@@ -43,12 +43,10 @@ def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
             "height and a segment; assume others (segments=NUMBER)"
         )
         raise ValueError(msg)
-    # stem, blocks, and after the last of them the norm and the classifier
-    last = max(int(first) for first in (name.partition(".")[0] for name in checkpoint.names) if first.isdigit())
-    side, blocks = product // segments * size, last - 4
+    side, blocks = product // segments * size, depth(checkpoint, "", "0.fn.0.fns.", 2)
     config = PermutatorConfig(
         patches=Patches(side, side, _COLOURS, size),
-        classes=matrix_shape(checkpoint, f"{last}.weight")[0],
+        classes=matrix_shape(checkpoint, f"{4 + blocks}.weight")[0],
         channels=channels,
         depth=blocks,
         channel_hidden=matrix_shape(checkpoint, _FC1)[0],

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hand_made import CASES
-from mixanalysis.errors import CheckpointError, UsageError
+from mixanalysis.errors import CheckpointError, MixanalysisError, UsageError
 from mixanalysis.layouts import load
 from mixanalysis.models import (
     GMLPConfig,
@@ -152,6 +152,25 @@ REFUSED = {
         {"image": "3x4"},
         "an image of 3 x 4 has 12 patches of 1 pixels, but the network mixes 16$",
     ),
+    "permutator's block missing": (
+        "permutator",
+        renamed("3.", "7."),
+        {"segments": 3},
+        "it has 2 blocks up to number 7, but no block 3$",
+    ),
+    "permutator's classifier missing": ("permutator", without("6."), {"segments": 3}, r"6\.weight is missing$"),
+    "patch mixer's convolution with a kernel": (
+        "patch mixer",
+        put(conv1x1__weight=ones(2, 3, 3, 3)),
+        {},
+        r"conv1x1\.weight of shape \(2, 3, 3, 3\) is not a 1 x 1 convolution$",
+    ),
+    "stem of patches that are not square": (
+        "gmlp",
+        put(stem__proj__weight=ones(6, 3, 2, 3)),
+        {},
+        r"stem\.proj\.weight of shape \(6, 3, 2, 3\) is not a square patch embedding$",
+    ),
     "gate missing": (
         "ninformer",
         without("model.1.mgu.proj"),
@@ -167,6 +186,27 @@ def test_refused(name, change, assume, match, tmp_path):
     torch.save(change(dict(CASES[name].state)), tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match=rf"a\.pt: .*{match}"):
         load(tmp_path / "a.pt", assume=assume)
+
+
+ONE_OF_EACH = {case.layout: case for case in CASES.values()}
+
+
+@pytest.mark.parametrize("layout", ONE_OF_EACH)
+def test_no_damage_is_a_crash(layout, tmp_path):
+    """A file of which a tensor is missing, or of another shape, is refused, or as good as before."""
+    case, refused = ONE_OF_EACH[layout], 0
+    names = [name for name in case.state if ".1." not in name or "block" not in name]
+    for name in names:
+        for shape in (None, (), (0, 0), (2, 1, 1, 1)):
+            state = {key: value for key, value in case.state.items() if key != name}
+            if shape is not None:
+                state[name] = ones(shape, dtype=torch.float64)
+            torch.save(state, tmp_path / "a.pt")
+            try:
+                load(tmp_path / "a.pt", assume=case.assume)
+            except MixanalysisError:
+                refused += 1
+    assert refused > 3 * len(names)
 
 
 OBJECTIONS = {
