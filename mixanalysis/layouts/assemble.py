@@ -69,7 +69,7 @@ class Renamed:
         return torch.Size(self.shape(name)).numel() if support is None else len(support.values)
 
     def support(self, name: str) -> Support | None:
-        """Its connections, where it has a mask."""
+        """Its connections, where it has a mask and is a matrix."""
         view = self.views[name]
         support = self.checkpoint.support(view.name)
         if support is None or view.arrange is None:
@@ -78,6 +78,8 @@ class Renamed:
         numbers = torch.zeros(self.checkpoint.shape(view.name), dtype=torch.int64)
         numbers[support.rows, support.columns] = torch.arange(1, len(support.values) + 1)
         moved = view.arrange(numbers)
+        if moved.ndim != 2:
+            return None
         rows, columns = torch.nonzero(moved, as_tuple=True)
         return Support(rows, columns, support.values[moved[rows, columns] - 1])
 

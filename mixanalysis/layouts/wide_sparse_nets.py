@@ -37,10 +37,8 @@ def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
         parametrisation=assumed["parametrisation"],
     )
     sparse = [name for name in _WEIGHTS if not bool(checkpoint.tensor(name).all())]
-    if sparse and hasattr(checkpoint, "with_inferred_masks"):
-        checkpoint = checkpoint.with_inferred_masks(sparse)
     rename = renaming({"hidden.fc.": "layers.fc.", "hidden.norm.": "layers.bn.", "head.": "layers.cl."})
-    return assemble(checkpoint, config, layout=NAME, rename=rename)
+    return assemble(checkpoint.with_inferred_masks(sparse), config, layout=NAME, rename=rename)
 
 
 LAYOUT = Layout(

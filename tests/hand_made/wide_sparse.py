@@ -65,5 +65,9 @@ def made(
 
 
 CASES = {
+    "wide MLP": made((1, 6, 6), 20, kept=0.3),
     "wide MLP, dense": made((1, 4, 4), 16),
+    "wide MLP, colours, bare": made((3, 4, 4), 30, kept=0.5, batch_norm=False, bias=False),
+    "wide MLP, linear, NTK": made((1, 4, 4), 30, kept=0.5, assume={"activation": "identity", "parametrisation": "ntk"}),
+    "wide MLP, not square": made((1, 3, 4), 10, kept=0.5, assume={"image": "3x4"}),
 }

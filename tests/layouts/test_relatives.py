@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import pickle
 
@@ -13,6 +14,7 @@ from hand_made.parts import matrix_of
 from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.layouts import LAYOUTS, load
 from mixanalysis.models import FAMILIES, from_dict, to_dict
+from mixanalysis.operators import Dense, Masked
 
 
 @pytest.fixture(params=CASES.values(), ids=CASES, scope="module")
@@ -112,3 +114,47 @@ def test_configuration_survives_json(network):
 def test_layers_can_be_sent_to_another_process(network):
     for layer in pickle.loads(pickle.dumps(network.layers)):
         assert layer.operator.shape == layer.shape
+
+
+def test_zeros_are_the_mask_of_a_wide_sparse_net(tmp_path):
+    case = CASES["wide MLP"]
+    # as the project saves it, with its arguments, and a bias of zero, which is no mask
+    state = case.state | {"layers.fc.bias": case.state["layers.fc.bias"].clone()}
+    state["layers.fc.bias"][0] = 0
+    file = {"epoch": 3, "state_dict": state, "optimizer": {"state": {}}, "args": argparse.Namespace(width=20)}
+    torch.save(file, tmp_path / "a.ckpt")
+    network = load(tmp_path / "a.ckpt")
+    said = "state_dict; zeros taken for the masks of layers.fc.weight, layers.cl.weight"
+    assert network.provenance.wrapper == said
+    assert network.provenance.unused == ("epoch", "optimizer", "args")
+    for layer, name in zip(network.layers, ("layers.fc.weight", "layers.cl.weight"), strict=True):
+        assert isinstance(layer.operator, Masked)
+        assert layer.connections == int(state[name].count_nonzero()) < state[name].numel()
+    bare = CASES["wide MLP, dense"].state
+    torch.save(bare, tmp_path / "b.ckpt")
+    dense = load(tmp_path / "b.ckpt")
+    assert dense.provenance.wrapper == "none"
+    assert all(isinstance(layer.operator, Dense) for layer in dense.layers)
+
+
+def test_pruned_relatives_keep_their_masks(tmp_path):
+    """A pruned ResMLP and gMixer: folded gains and halves of a masked matrix stay masked."""
+    for name, pruned in (
+        ("resmlp", "blocks.0.mlp_channels.fc1.weight"),
+        ("gmixer", "blocks.0.mlp_tokens.fc1.weight"),
+        ("symmixer", "blocks.0.mlp_tokens.fc2.weight"),
+        ("dimension mixer, dense", "channel_change.weight"),
+    ):
+        state = dict(CASES[name].state)
+        mask = (torch.rand(state[pruned].shape, generator=torch.Generator().manual_seed(0)) < 0.5).double()
+        weight = state.pop(pruned)
+        torch.save(state | {f"{pruned}_orig": weight, f"{pruned}_mask": mask}, tmp_path / "a.pt")
+        network = load(tmp_path / "a.pt")
+        torch.save(state | {pruned: weight * mask}, tmp_path / "b.pt")
+        zeroed = load(tmp_path / "b.pt")
+        images = CASES[name].images()
+        torch.testing.assert_close(network.module()(images), zeroed.module()(images))
+        for layer, other in zip(network.layers, zeroed.layers, strict=True):
+            torch.testing.assert_close(layer.operator.dense(), other.operator.dense())
+            assert layer.connections == layer.operator.nnz == int(other.operator.dense().count_nonzero())
+        assert zeroed.parameters - network.parameters == int((mask == 0).sum())

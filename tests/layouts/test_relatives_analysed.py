@@ -26,7 +26,7 @@ FAMILIES = (
     "paramixer",
     "symmixer",
     "asymmixer",
-    "wide MLP, dense",
+    "wide MLP",
     "dimension mixer, sparse linear",
     "dimension mixer, sparse MLP",
     "patch mixer",
