@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from mixanalysis.report.histograms import bin_edges, outlier_values
 from mixanalysis.report.style import colour, marker
 from mixanalysis.results import INTERVAL
 from mixanalysis.spectra import nulls
@@ -147,11 +148,11 @@ def spectrum_histograms(
 
 def _histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls.Null | None) -> None:
     singular = own["singular_value"].to_numpy()
-    top = max(float(layer["s_max"]), float(np.nan_to_num(layer["null_edge"]))) * 1.05 or 1.0
-    bins = int(np.clip(2 * np.sqrt(len(singular)), 8, 60))
+    edges = bin_edges(float(layer["s_max"]), float(layer["null_edge"]), len(singular))
+    top = float(edges[-1])
     ax.hist(
         singular,
-        bins=list(np.linspace(0.0, top, bins + 1)),
+        bins=list(edges),
         weights=own["multiplicity"],
         density=True,
         color="#BBBBBB",
@@ -163,12 +164,10 @@ def _histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls.Null | 
         if curve is not None:
             ax.plot(s, curve, color=colour(0), label="free product" if law.chain else "Marchenko-Pastur")
         ax.axvline(law.expected, color=colour(1), linestyle="--", label="edge of the null")
-    copies = (own["multiplicity"] // max(int(layer["copies"]), 1)).astype(int)
-    beyond = np.repeat(singular, copies)[: int(layer["outliers"])]
+    outliers = outlier_values(layer, own)
     # without a point, a line that isn't clipped has no bounds to lay out
-    ax.plot(
-        beyond, np.zeros(len(beyond)), "|", color=colour(3), markersize=9, clip_on=not len(beyond), label="outliers"
-    )
+    style: dict[str, Any] = {"color": colour(3), "markersize": 9, "clip_on": not len(outliers), "label": "outliers"}
+    ax.plot(outliers, np.zeros(len(outliers)), "|", **style)
     ax.plot(
         [layer["s_max"]],
         [0],

@@ -1,0 +1,257 @@
+"""What stands out in the tables, in words and numbers: similarity, spectra, width."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mixanalysis.report.figures import SIGNIFICANT, p_text, short_layer
+from mixanalysis.results import INTERVAL, plain
+
+FLOORS = {"untrained": "the untrained network", "floor": "the floor"}
+"""Relations of a pair that say how similar networks are without training."""
+
+CEILINGS = {"other seed": "another seed of it", "ceiling": "the ceiling"}
+"""Relations that say how similar networks can be."""
+
+WIDER = 1.005
+"""A network is called wider than the widest Mixer from this ratio on; whole tokens and channels round below it."""
+
+NAMED = 8
+"""Networks that a sentence lists at most."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that stands out.
+
+    Attributes:
+        topic: "similarity", "spectra" or "width".
+        title: it in a line.
+        sentences: the numbers behind it, and what they don't tell.
+        numbers: the same numbers, JSON-ready names and values; empty where there is nothing to tell.
+    """
+
+    topic: str
+    title: str
+    sentences: tuple[str, ...]
+    numbers: Mapping[str, Any]
+
+
+def findings(diagonal: pd.DataFrame, spectra: pd.DataFrame, points: pd.DataFrame) -> tuple[Finding, ...]:
+    """One finding a topic, also where it is that there is nothing to find.
+
+    Args:
+        diagonal: rows of `results.CKA_DIAGONAL`; the first row's `network_a` is the reference.
+        spectra: rows of `results.SPECTRUM`.
+        points: rows of `results.WIDTH_POINTS`.
+    """
+    return similarity_finding(diagonal), spectra_finding(spectra), width_finding(points)
+
+
+def compared(diagonal: pd.DataFrame) -> pd.DataFrame:
+    """The reference network's pairs that have a mean, most similar first; `diagonal` holds `results.CKA_DIAGONAL`."""
+    rows = diagonal[(diagonal["network_a"] == diagonal.iloc[0]["network_a"]) & diagonal["mean"].notna()]
+    return rows.sort_values("mean", ascending=False, kind="stable")
+
+
+def similarity_finding(diagonal: pd.DataFrame) -> Finding:
+    """Which network is most and which least similar to the reference, against floor and ceiling.
+
+    Args:
+        diagonal: rows of `results.CKA_DIAGONAL`; the first row's `network_a` is the reference.
+    """
+    reference = str(diagonal.iloc[0]["network_a"])
+    rows = compared(diagonal[diagonal["relation"] != "itself"])
+    if (diagonal["relation"] == "itself").all():
+        return Finding("similarity", f"{reference} is alone: there is no other network to compare it with", (), {})
+    if rows.empty:
+        reasons = diagonal.loc[diagonal["network_a"] == reference, ["network_b", "status"]]
+        told = tuple(f"{row.network_b}: {row.status}." for row in reasons.itertuples())
+        return Finding("similarity", f"No network has a mean similarity to {reference}", told, {})
+    controls = rows["relation"].isin([*FLOORS, *CEILINGS])
+    others = rows if controls.all() else rows[~controls]
+    most, least = others.iloc[0], others.iloc[-1]
+    sentences = [f"Mean CKA of blocks at the same position: {_listed([_valued(row) for row in _ends(others)])}."]
+    if len(others) == 1:
+        title = f"{most['network_b']} has a mean CKA of {most['mean']:.3f} with {reference}"
+    elif most["low"] > (second := others.iloc[1])["high"]:
+        title = f"{most['network_b']} is most similar to {reference}, {least['network_b']} least"
+    else:
+        title = f"{most['network_b']} has the highest mean CKA with {reference}, {least['network_b']} the lowest"
+        reason = "There are no intervals" if math.isnan(most["low"] + second["high"]) else "The intervals overlap"
+        sentences.append(
+            f"{reason}: whether {most['network_b']} or {second['network_b']} is the more similar is open."
+        )
+    sentences += _against_controls(others, rows[controls])
+    sentences.append(
+        f"Intervals: {INTERVAL}; they cover the choice of {most['n']} images of {most['data']}, not that of the seed."
+    )
+    names = ("network_b", "mean", "low", "high")
+    numbers = {
+        "reference": reference,
+        "most": {name: plain(most[name]) for name in names},
+        "least": {name: plain(least[name]) for name in names},
+    }
+    return Finding("similarity", title, tuple(sentences), numbers)
+
+
+def _against_controls(others: pd.DataFrame, controls: pd.DataFrame) -> list[str]:
+    """What the floors and ceilings among the reference's pairs say about the most and the least similar."""
+    if controls.empty:
+        return ["Neither an untrained network (floor) nor another seed (ceiling) is among the networks."]
+    sentences = []
+    for names, row, level in ((CEILINGS, others.iloc[0], "ceiling"), (FLOORS, others.iloc[-1], "floor")):
+        for control in controls[controls["relation"].isin([*names])].itertuples():
+            what = f"{level} ({control.network_b}, {names[control.relation]})"
+            value = f"{control.mean:.3f}{_between(control.low, control.high)}"
+            if control.network_b == row["network_b"]:
+                sentences.append(f"{control.network_b} itself is the {level}.")
+            else:
+                sentences.append(f"{row['network_b']} {_relative(row, control)} the {what} of {value}.")
+        if not controls["relation"].isin([*names]).any():
+            sentences.append(f"There is no {level}: none of the networks is {' or '.join(names.values())}.")
+    return sentences
+
+
+def _relative(row: pd.Series, control: Any) -> str:
+    bounds = (row["low"], row["high"], control.low, control.high)
+    if any(map(math.isnan, bounds)):
+        return "can't be told, without intervals, from"
+    if row["low"] > control.high:
+        return "lies above"
+    return "lies below" if row["high"] < control.low else "has an interval that overlaps that of"
+
+
+def ranking(reference: str, rows: pd.DataFrame) -> str:
+    """In words, which networks are closest to the reference, and which of them the intervals tell apart.
+
+    Args:
+        reference: label of the network that the others are compared with.
+        rows: its rows of `results.CKA_DIAGONAL`, most similar first.
+    """
+    text = str(rows.iloc[0]["network_b"])
+    for above, below in itertools.pairwise(rows.itertuples()):
+        text += f" {'>' if above.low > below.high else '≈'} {below.network_b}"
+    return f"In order of similarity to {reference}: {text} (≈ where the intervals of neighbours overlap)."
+
+
+def spectrum_table(spectra: pd.DataFrame) -> pd.DataFrame:
+    """A row per network: `network`, `layers`, `known` (with a p-value), `beyond`, and of the furthest layer `ratio`,
+    `layer`, `p_value`.
+
+    A layer is beyond its edge where its p-value is below `SIGNIFICANT` over the number of its network's layers
+    (Bonferroni). The furthest is that of the largest s_max / null_edge among these, or among all where there is none.
+    `ratio` is NaN, and `layer` empty, where no layer has a null.
+    """  # noqa: D205
+    rows = []
+    for name, layers in spectra.groupby("network", sort=False):
+        edge = layers["null_edge"].astype(float)
+        ratio = layers["s_max"] / edge.where(edge > 0)
+        significant = layers["p_value"] < SIGNIFICANT / len(layers)
+        chosen = ratio[significant] if ratio[significant].notna().any() else ratio
+        known = bool(chosen.notna().any())
+        rows.append(
+            {
+                "network": str(name),
+                "layers": len(layers),
+                "known": int(layers["p_value"].notna().sum()),
+                "beyond": int(significant.sum()),
+                "ratio": float(chosen.max()) if known else math.nan,
+                "layer": str(layers.loc[chosen.idxmax(), "layer"]) if known else "",
+                "p_value": float(layers.loc[chosen.idxmax(), "p_value"]) if known else math.nan,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def spectra_finding(spectra: pd.DataFrame) -> Finding:
+    """How many layers reach beyond the edge of noise, and which furthest; `spectra` holds `results.SPECTRUM`."""
+    table = spectrum_table(spectra)
+    layers, beyond = int(table["layers"].sum()), int(table["beyond"].sum())
+    if table["ratio"].isna().all():
+        return Finding("spectra", f"None of the {layers} layers has a null to be compared with", (), {})
+    candidates = table[table["beyond"] > 0] if beyond else table
+    furthest = table.loc[candidates["ratio"].idxmax()]
+    layer = f"{short_layer(furthest['layer'])} of {furthest['network']}"
+    if beyond:
+        title = f"{beyond} of {layers} layers reach beyond the edge of noise, {layer} furthest"
+    else:
+        title = f"No layer of {layers} is shown to reach beyond the edge of noise"
+    sentences = [
+        f"The largest singular value of {layer} is {furthest['ratio']:.3g} times the edge that noise of the same "
+        f"structure and variance would have ({p_text(furthest['p_value'])})."
+    ]
+    if len(table) > 1:
+        counts = [f"{row.network} {row.beyond} of {row.layers}" for row in table.itertuples()]
+        sentences.append(f"Beyond, by network: {_listed(counts)}.")
+    sentences.append(
+        f"Beyond: Tracy-Widom p below {SIGNIFICANT:g} over the number of the network's layers (Bonferroni)."
+    )
+    if unknown := layers - int(table["known"].sum()):
+        sentences.append(f"{unknown} of the layers have no p-value: no law of the fluctuations is known for them.")
+    numbers = {"layers": layers, "beyond": beyond, "unknown": unknown}
+    numbers |= {name: plain(furthest[name]) for name in ("network", "layer", "ratio", "p_value")}
+    return Finding("spectra", title, tuple(sentences), numbers)
+
+
+def width_finding(points: pd.DataFrame) -> Finding:
+    """Where each network stands relative to the widest Mixer m* of its own Omega; `points`: `results.WIDTH_POINTS`."""
+    known = points[points["width"].notna() & (points["widest_mixer"] > 0)]
+    if known.empty:
+        return Finding("width", "No network has an effective width", (), {})
+    ratio = (known["width"] / known["widest_mixer"]).to_numpy(dtype=float)
+    first = int(ratio.argmax())
+    widest = known.iloc[first]
+    if ratio[first] >= WIDER:
+        title = f"{widest['network']} is {ratio[first]:.3g} times as wide as the widest Mixer with its connections"
+    elif len(known) == 1:
+        title = f"{widest['network']} has {_percent(ratio[first])} of the width of the widest Mixer with its connections"
+    else:
+        title = (
+            f"No network is wider than the widest Mixer with its connections; {widest['network']} comes closest, "
+            f"at {_percent(ratio[first])}"
+        )
+    told = [
+        f"{row.network} has m = {row.width:,.6g} and p = {row.density:.3g}, {_percent(share)} of m* = "
+        f"{row.widest_mixer:,.5g} at Ω = {row.omega:,.0f}"
+        for row, share in zip(known.itertuples(), ratio, strict=True)
+    ]
+    sentences = [f"{_listed(told, '; ')}."]
+    sentences.append("m* is the width of the widest Mixer with the same average number of connections Ω.")
+    if len(known) < len(points):
+        missing = points.loc[points.index.difference(known.index), "network"]
+        sentences.append(f"Without an effective width: {_listed([*map(str, missing)])}.")
+    numbers = {name: plain(widest[name]) for name in ("network", "width", "density", "widest_mixer")}
+    return Finding("width", title, tuple(sentences), numbers | {"ratio": float(ratio[first])})
+
+
+def _ends(rows: pd.DataFrame) -> list[pd.Series]:
+    """All rows, or of many the first and the last."""
+    chosen = range(len(rows)) if len(rows) <= NAMED else (0, 1, len(rows) - 1)
+    return [rows.iloc[index] for index in chosen]
+
+
+def _valued(row: pd.Series) -> str:
+    return f"{row['network_b']} {row['mean']:.3f}{_between(row['low'], row['high'])}"
+
+
+def _between(low: float, high: float) -> str:
+    return "" if np.isnan([low, high]).any() else f" ({low:.3f} to {high:.3f})"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share < 9.995 else f"{share:.3g} times"
+
+
+def _listed(parts: Sequence[str], separator: str = ", ") -> str:
+    """The parts, or of many the first ones and how many there are more."""
+    if len(parts) <= NAMED:
+        return separator.join(parts)
+    return separator.join(parts[:NAMED]) + f"{separator}and {len(parts) - NAMED} more"
