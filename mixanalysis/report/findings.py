@@ -210,12 +210,12 @@ def width_finding(points: pd.DataFrame) -> Finding:
     first = int(ratio.argmax())
     widest = known.iloc[first]
     if ratio[first] >= WIDER:
-        title = f"{widest['network']} is {ratio[first]:.3g} times as wide as the widest Mixer with its connections"
+        title = f"{widest['network']} is {ratio[first]:.3g} times as wide as the widest Mixer of its Ω"
     elif len(known) == 1:
-        title = f"{widest['network']} has {_percent(ratio[first])} of the width of the widest Mixer with its connections"
+        title = f"{widest['network']} has {_percent(ratio[first])} of the width of the widest Mixer of its Ω"
     else:
         title = (
-            f"No network is wider than the widest Mixer with its connections; {widest['network']} comes closest, "
+            f"No network is wider than the widest Mixer of its Ω; {widest['network']} comes closest, "
             f"at {_percent(ratio[first])}"
         )
     told = [

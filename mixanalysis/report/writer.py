@@ -1,8 +1,7 @@
-"""The report: every analysis of some networks as tables, figures and a PDF."""
+"""The report: every analysis of some networks as tables, figures, a PDF and a page of HTML."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -18,7 +17,9 @@ from mixanalysis.features import Position, accuracy
 from mixanalysis.layouts import load_all
 from mixanalysis.models import Network
 from mixanalysis.report import figures
-from mixanalysis.report.folder import Request, data_record, inputs, opened, versions
+from mixanalysis.report.findings import Finding, compared, findings, ranking, spectrum_table
+from mixanalysis.report.folder import MANIFEST, Request, data_record, inputs, opened, versions
+from mixanalysis.report.html import Contents, write_html
 from mixanalysis.report.pages import Page, write_pdf
 from mixanalysis.report.style import FigureFormat, figure
 from mixanalysis.results import LAYERS, NETWORKS
@@ -47,7 +48,7 @@ def write_report(
     request: Request | None = None,
     stage: Stage = lambda _name: None,
 ) -> Path:
-    """Analyse networks and write report.pdf, figures/, tables/ and manifest.json.
+    """Analyse networks and write report.pdf, report.html, figures/, tables/ and manifest.json.
 
     The same checkpoints and data give the same bytes, times in the manifest aside.
 
@@ -89,18 +90,19 @@ def write_report(
         lines = pd.concat([width.line(omega, gammas[0]) for omega, gammas in own], ignore_index=True)
         channels = pd.concat([width.channel_line(omega, gammas) for omega, gammas in own], ignore_index=True)
         points = width.points(loaded)
-        for name, frame in (
-            ("networks", summary),
-            ("layers", layer_table(loaded)),
-            ("cka", similarity.cells),
-            ("cka_diagonal", similarity.diagonal),
-            ("spectrum", spectra.summary),
-            ("spectrum_outliers", spectra.outliers),
-            ("singular_values", spectra.values),
-            ("width_points", points),
-            ("width_line", lines),
-            ("width_channels", channels),
-        ):
+        tables = {
+            "networks": summary,
+            "layers": layer_table(loaded),
+            "cka": similarity.cells,
+            "cka_diagonal": similarity.diagonal,
+            "spectrum": spectra.summary,
+            "spectrum_outliers": spectra.outliers,
+            "singular_values": spectra.values,
+            "width_points": points,
+            "width_line": lines,
+            "width_channels": channels,
+        }
+        for name, frame in tables.items():
             folder.table(name, frame)
         drawings = [
             *similarity_drawings(loaded[0].label, similarity),
@@ -112,8 +114,15 @@ def write_report(
             folder.figure(name, figure(draw, size, *arguments))
             if advance is not None:
                 advance(index + 1, len(drawings) + 1)
-        pages = _pages(loaded, dataset, summary, similarity, spectra, drawings)
+        found = findings(similarity.diagonal, spectra.summary, points)
+        pages = _pages(loaded, dataset, summary, found, similarity, spectra, drawings)
         write_pdf(folder.path("report.pdf"), pages)
+        captions = {name: caption for name, _, _, _, caption in drawings}
+        files = [*folder.outputs, MANIFEST]
+        contents = Contents(
+            tables, spectra.nulls, similarity.warnings, inputs(loaded), data_record(dataset), versions(), captions, files
+        )
+        write_html(folder.path("report.html"), contents)
         if advance is not None:
             advance(len(drawings) + 1, len(drawings) + 1)
     return out / "report.pdf"
@@ -238,6 +247,7 @@ def _pages(
     networks: Sequence[Network],
     dataset: Dataset,
     summary: pd.DataFrame,
+    found: Sequence[Finding],
     similarity: CKAResult,
     spectra: SpectrumResult,
     drawings: Sequence[Drawing],
@@ -248,7 +258,7 @@ def _pages(
             result.drawing(draw, size[1], caption, *arguments)
         return result
 
-    pages: list[Callable[[], Page]] = [partial(_first_page, summary, similarity, spectra)]
+    pages: list[Callable[[], Page]] = [partial(_first_page, summary, found, similarity, spectra)]
     by_topic = {
         "Similarity": _together([drawing for drawing in drawings if drawing[0].startswith("cka")]),
         "Spectra": [drawing for drawing in drawings if drawing[0].startswith("spectrum")],
@@ -289,7 +299,9 @@ def _filled(drawings: Sequence[Drawing], height: float = 9.6, caption: float = 0
     return groups
 
 
-def _first_page(summary: pd.DataFrame, similarity: CKAResult, spectra: SpectrumResult) -> Page:
+def _first_page(
+    summary: pd.DataFrame, found: Sequence[Finding], similarity: CKAResult, spectra: SpectrumResult
+) -> Page:
     page = Page("Networks seen as wide and sparse MLPs")
     header = ("network", "family", "m", "p", "γ", "Ω", "parameters", "blocks", "test accuracy")
     rows = [
@@ -307,22 +319,31 @@ def _first_page(summary: pd.DataFrame, similarity: CKAResult, spectra: SpectrumR
         for row in summary.itertuples()
     ]
     page.table(header, rows, (2.2, 1.2, 0.8, 0.9, 0.6, 1.2, 1.3, 0.8, 1.4))
+    for finding in found:
+        page.paragraph(finding.title, weight="bold")
+        page.paragraph(" ".join(finding.sentences))
     _similarity_findings(page, str(summary.iloc[0]["network"]), similarity)
     page.paragraph("Spectra: layers whose largest singular value lies beyond the edge of noise", weight="bold")
-    level = f"Tracy-Widom p below {figures.SIGNIFICANT:g} over the number of the network's layers (Bonferroni)"
     page.table(
-        ("network", "layers", "beyond", "largest s_max / edge", "in layer"),
-        [_spectrum_finding(str(name), rows) for name, rows in spectra.summary.groupby("network", sort=False)],
+        ("network", "layers", "beyond", "furthest: s_max / edge", "layer"),
+        [
+            (
+                row.network,
+                f"{row.layers}",
+                f"{row.beyond}",
+                "no null" if math.isnan(row.ratio) else f"{row.ratio:.3f}",
+                figures.short_layer(row.layer),
+            )
+            for row in spectrum_table(spectra.summary).itertuples()
+        ],
         (2.2, 0.8, 0.8, 1.6, 2.4),
     )
-    page.paragraph(f"Beyond: {level}.", size=7.5)
     return page
 
 
 def _similarity_findings(page: Page, reference: str, similarity: CKAResult) -> None:
     diagonal = similarity.diagonal
-    rows = diagonal[(diagonal["network_a"] == reference) & diagonal["mean"].notna()]
-    rows = rows.sort_values("mean", ascending=False, kind="stable")
+    rows = compared(diagonal)
     if len(rows):
         first = rows.iloc[0]
         page.paragraph(f"Similarity to {reference}: mean CKA of blocks at the same position", weight="bold")
@@ -335,8 +356,7 @@ def _similarity_findings(page: Page, reference: str, similarity: CKAResult) -> N
             (2.2, 1.4, 1.0, 1.8),
         )
         page.paragraph(
-            f"{first['features']}; {first['n']} images of {first['data']}; {first['estimator']}. Intervals are "
-            "delete-one-group jackknives over batches: they cover the choice of images, not that of the seed.",
+            f"{first['features']}; {first['n']} images of {first['data']}; {first['estimator']}.",
             size=7.5,
         )
     if len(rows) > 1:
@@ -345,28 +365,6 @@ def _similarity_findings(page: Page, reference: str, similarity: CKAResult) -> N
         page.paragraph(f"{row.network_a} – {row.network_b}: {row.status}.")
     for warning in similarity.warnings:
         page.paragraph(f"Note: {warning}.")
-
-
-def ranking(reference: str, rows: pd.DataFrame) -> str:
-    """In words, which networks are closest to the reference, and which of them the intervals tell apart.
-
-    Args:
-        reference: label of the network that the others are compared with.
-        rows: its rows of `results.CKA_DIAGONAL`, most similar first.
-    """
-    text = str(rows.iloc[0]["network_b"])
-    for above, below in itertools.pairwise(rows.itertuples()):
-        text += f" {'>' if above.low > below.high else '≈'} {below.network_b}"
-    return f"In order of similarity to {reference}: {text} (≈ where the intervals of neighbours overlap)."
-
-
-def _spectrum_finding(name: str, rows: pd.DataFrame) -> tuple[str, ...]:
-    beyond = int((rows["p_value"] < figures.SIGNIFICANT / len(rows)).sum())
-    ratio = rows["s_max"] / rows["null_edge"]
-    if ratio.isna().all():
-        return name, str(len(rows)), "0", "no null", ""
-    layer = figures.short_layer(str(rows.loc[ratio.idxmax(), "layer"]))
-    return name, str(len(rows)), str(beyond), f"{ratio.max():.3f}", layer
 
 
 def _provenance_page(networks: Sequence[Network], dataset: Dataset) -> Page:

@@ -23,7 +23,8 @@ from mixanalysis.models import Patches, Sizes, configure
 from mixanalysis.report import Request, figures, writer
 from mixanalysis.report.commands import cka_report, spectrum_report, width_report
 from mixanalysis.report.describe import describe, facts
-from mixanalysis.report.writer import layer_table, network_table, ranking
+from mixanalysis.report.findings import ranking
+from mixanalysis.report.writer import layer_table, network_table
 from mixanalysis.results import CKA_DIAGONAL, SCHEMAS, plain, to_json
 
 PATCHES = Patches(8, 8, 1, 4)
@@ -113,7 +114,7 @@ def pages_of(path):
 class TestFiles:
     def test_all_are_there(self, report):
         tables, drawings = {f"tables/{name}.csv" for name in TABLES}, {f"figures/{name}.png" for name in FIGURES}
-        assert files_of(report) == tables | drawings | {"report.pdf", "manifest.json"}
+        assert files_of(report) == tables | drawings | {"report.pdf", "report.html", "manifest.json"}
 
     def test_manifest_lists_them_with_their_content(self, report, networks):
         found = manifest_of(report)
