@@ -68,9 +68,9 @@ def similarity_finding(diagonal: pd.DataFrame) -> Finding:
         diagonal: rows of `results.CKA_DIAGONAL`; the first row's `network_a` is the reference.
     """
     reference = str(diagonal.iloc[0]["network_a"])
-    rows = compared(diagonal[diagonal["relation"] != "itself"])
     if (diagonal["relation"] == "itself").all():
         return Finding("similarity", f"{reference} is alone: there is no other network to compare it with", (), {})
+    rows = compared(diagonal)
     if rows.empty:
         reasons = diagonal.loc[diagonal["network_a"] == reference, ["network_b", "status"]]
         told = tuple(f"{row.network_b}: {row.status}." for row in reasons.itertuples())
@@ -86,9 +86,7 @@ def similarity_finding(diagonal: pd.DataFrame) -> Finding:
     else:
         title = f"{most['network_b']} has the highest mean CKA with {reference}, {least['network_b']} the lowest"
         reason = "There are no intervals" if math.isnan(most["low"] + second["high"]) else "The intervals overlap"
-        sentences.append(
-            f"{reason}: whether {most['network_b']} or {second['network_b']} is the more similar is open."
-        )
+        sentences.append(f"{reason}: whether {most['network_b']} or {second['network_b']} is the more similar is open.")
     sentences += _against_controls(others, rows[controls])
     sentences.append(
         f"Intervals: {INTERVAL}; they cover the choice of {most['n']} images of {most['data']}, not that of the seed."

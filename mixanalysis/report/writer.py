@@ -119,9 +119,8 @@ def write_report(
         write_pdf(folder.path("report.pdf"), pages)
         captions = {name: caption for name, _, _, _, caption in drawings}
         files = [*folder.outputs, MANIFEST]
-        contents = Contents(
-            tables, spectra.nulls, similarity.warnings, inputs(loaded), data_record(dataset), versions(), captions, files
-        )
+        sources = (inputs(loaded), data_record(dataset), versions())
+        contents = Contents(tables, spectra.nulls, similarity.warnings, *sources, captions, files)
         write_html(folder.path("report.html"), contents)
         if advance is not None:
             advance(len(drawings) + 1, len(drawings) + 1)

@@ -114,8 +114,8 @@ def render(contents: Contents) -> str:
         details={column.name: column for column in (*SCHEMAS["spectrum"].columns, RATIO) if column.name in FACTS},
         left_out=left_out(contents),
         data=embedded(payload(contents)),
-        style=Markup(style),  # noqa: S704 - our own files
-        script=Markup(script),  # noqa: S704
+        style=Markup(style),
+        script=Markup(script),
         style_hash=_hash(style),
         script_hash=_hash(script),
         version=__version__,
@@ -151,7 +151,7 @@ def embedded(data: Any) -> Markup:
     text = json.dumps(data, allow_nan=False, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     for character, escape in ESCAPES.items():
         text = text.replace(character, escape)
-    return Markup(text)  # noqa: S704 - escaped above
+    return Markup(text)
 
 
 def palette() -> str:

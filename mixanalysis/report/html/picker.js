@@ -109,7 +109,7 @@ function layerCard(network, layer) {
   const narrow = () => {
     for (const box of boxes()) box.parentElement.hidden = !box.parentElement.textContent.toLowerCase().includes(filter.value.trim().toLowerCase());
   };
-  const list_layers = () => {
+  const listLayers = () => {
     const layers = layersOf();
     const furthest = layers.reduce((best, layer, i) => ((layer.ratio ?? -1) > (layers[best].ratio ?? -1) ? i : best), 0);
     list.replaceChildren(...layers.map((layer, i) => {
@@ -117,6 +117,7 @@ function layerCard(network, layer) {
       return el("label", isBeyond(layer) ? { class: "beyond" } : {}, box, layer.short);
     }));
     narrow();
+    list.scrollTop = list.children[furthest].offsetTop - list.children[0].offsetTop;
     show();
   };
   const choices = { all: () => true, none: () => false, beyond: (layer) => isBeyond(layer) };
@@ -126,10 +127,10 @@ function layerCard(network, layer) {
       show();
     });
   }
-  select.addEventListener("change", list_layers);
+  select.addEventListener("change", listLayers);
   filter.addEventListener("input", narrow);
   list.addEventListener("change", show);
   document.getElementById("pick").addEventListener("submit", (event) => event.preventDefault());
   histogramLegend(document.getElementById("pick-legend"));
-  list_layers();
+  listLayers();
 }

@@ -21,7 +21,8 @@ from mixanalysis.results import (
 )
 from mixanalysis.spectra.nulls import Null
 
-OMEGA, GAMMA, HOW = 4096.0, 2.0, {"estimator": "cka/kernel=linear", "features": "block outputs", "data": "digits (test)"}
+OMEGA, GAMMA = 4096.0, 2.0
+HOW = {"estimator": "cka/kernel=linear", "features": "block outputs", "data": "digits (test)"}
 
 
 def filled(schema, **values):
