@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import json
 import math
+import re
+from urllib.parse import unquote
 
 import pandas as pd
 import pypdfium2
@@ -147,6 +150,32 @@ class TestFiles:
             image = imread(path)
             assert image.std() > 0.02, path.name
             assert min(image.shape[:2]) > 200
+
+
+class TestPage:
+    def test_links_lead_to_files_of_the_folder(self, report):
+        text = (report / "report.html").read_text(encoding="utf-8")
+        links = {unquote(link) for link in re.findall(r'href="([^"#:]+)"', text)}
+        assert links == files_of(report) - {"report.html"}
+        assert str(report) not in text
+
+    def test_its_findings_are_the_pdf_s(self, report):
+        page = html.unescape((report / "report.html").read_text(encoding="utf-8"))
+        first = "".join(next(iter(pages_of(report / "report.pdf")))[2].split())
+        titles = re.findall(r'<h3 id="finding-\w+">(.*?)</h3>', page)
+        assert len(titles) == 3
+        for title in titles:
+            assert "".join(title.split()) in first, title
+
+    def test_means_are_those_of_the_table(self, report):
+        text = (report / "report.html").read_text(encoding="utf-8")
+        (row,) = table_of(report, "cka_diagonal")
+        data = json.loads(text.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+        (mean,) = data["means"]
+        assert (mean["a"], mean["b"]) == (row["network_a"], row["network_b"])
+        assert mean["value"] == pytest.approx(float(row["mean"]), rel=1e-3)
+        assert set(data["layers"]) == {"mixer", "sw-mlp"}
+        assert len(data["layers"]["mixer"]) == sum(row["network"] == "mixer" for row in table_of(report, "spectrum"))
 
 
 class TestTables:

@@ -65,17 +65,26 @@ function remember(theme) {
 // ---- the tip that tells a value; being a status, it is read aloud too
 
 const tip = document.getElementById("tip");
+let tipPlace = null;
 
-function showTip(text, x, y) {
+/** Show a text at the point of the window that `place` returns, also after scrolling. */
+function showTip(text, place) {
   if (tip.textContent !== text) tip.textContent = text;
+  tipPlace = place;
   tip.classList.add("shown");
-  const box = tip.getBoundingClientRect();
+  placeTip();
+}
+
+function placeTip() {
+  if (!tipPlace) return;
+  const { x, y } = tipPlace(), box = tip.getBoundingClientRect();
   const below = y - box.height - 12 < 0;
   tip.style.left = `${clamp(x - box.width / 2, 4, Math.max(root.clientWidth - box.width - 4, 4))}px`;
   tip.style.top = `${below ? y + 16 : y - box.height - 12}px`;
 }
 
 function hideTip() {
+  tipPlace = null;
   tip.classList.remove("shown");
   tip.textContent = "";
 }
@@ -101,10 +110,13 @@ function telling(picture, items, find, step = along) {
   const select = (index) => {
     if (index < 0 || index >= items.length) return leave();
     current = index;
-    const item = items[index], { box, scale } = place();
+    const item = items[index];
     for (const name of ["x", "y", "width", "height"]) cursor.setAttribute(name, item[name]);
     cursor.setAttribute("visibility", "visible");
-    showTip(item.text, box.left + (item.x + item.width / 2) * scale, box.top + item.y * scale);
+    showTip(item.text, () => {
+      const { box, scale } = place();
+      return { x: box.left + (item.x + item.width / 2) * scale, y: box.top + item.y * scale };
+    });
   };
   const at = (event) => {
     const { box, scale } = place();
@@ -128,7 +140,7 @@ function along(index, key) {
   return index + (key === "ArrowRight" || key === "ArrowUp" ? 1 : -1);
 }
 
-addEventListener("scroll", hideTip, { passive: true, capture: true });
+addEventListener("scroll", placeTip, { passive: true, capture: true });
 
 /** Draw into a box, and again whenever its width changes. */
 function drawn(box, draw) {
