@@ -31,7 +31,7 @@ def command(
     force: options.Force = False,
     config: options.ConfigFile = None,
 ) -> None:
-    """CKA, spectra and width of checkpoints as report.pdf, figures, tables and a manifest."""
+    """CKA, spectra and width of checkpoints as report.pdf, report.html, figures, tables and a manifest."""
     import json as json_module
 
     from mixanalysis.layouts import load_all
@@ -43,7 +43,7 @@ def command(
         for network in networks:
             layers = f"{len(network.layers)} layers, {len(network.taps)} blocks"
             typer.echo(f"{network.provenance.path}: {network.family}, {layers}")
-        typer.echo(f"{out}: report.pdf, figures, tables, manifest.json")
+        typer.echo(f"{out}: report.pdf, report.html, figures, tables, manifest.json")
         return
     with terminal.progress(quiet=quiet) as stage:
         path = write_report(

@@ -300,7 +300,7 @@ class TestReport:
         assert (answer.code, answer.stderr) == (0, "")
         assert answer.stdout == "reports/report/report.pdf\n"
         files = run.files("reports/report")
-        assert {"report.pdf", "manifest.json", "tables/networks.csv", "figures/width.png"} <= set(files)
+        assert {"report.pdf", "report.html", "manifest.json", "tables/networks.csv", "figures/width.png"} <= set(files)
         said = manifest("reports/report")
         assert said["command"] == "report"
         assert said["data"]["images"] == 64
@@ -325,7 +325,7 @@ DRY = {
         "tables/width_points.csv, figures, manifest.json",
     ),
     "convert": (("mixer", "--to", "timm", "-o", "b.pt"), "b.pt: the mixer of "),
-    "report": (("mixer", "mlp"), "reports/report: report.pdf, figures, tables, manifest.json"),
+    "report": (("mixer", "mlp"), "reports/report: report.pdf, report.html, figures, tables, manifest.json"),
     "train": ((), "checkpoints/rp-mixer.safetensors: rp-mixer, m = 256, "),
 }
 """Checkpoints, and the last line of what would be done."""

@@ -8,6 +8,8 @@ import itertools
 import json
 import math
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -127,6 +129,15 @@ class TestOneFile:
         write_html(tmp_path / "report.html", contents())
         assert (tmp_path / "report.html").read_bytes() == text.encode()
         assert not re.search(r"\b20\d\d-\d\d-\d\d", text)
+
+    @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+    def test_the_script_is_well_formed(self, reader, tmp_path):
+        (script,) = [each["text"] for each in reader.all("script") if "id" not in each["attrs"]]
+        (tmp_path / "script.js").write_text(script, encoding="utf-8")
+        done = subprocess.run(
+            ["node", "--check", "script.js"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
 
     def test_keys_are_sorted(self, reader):
         (script,) = [each["text"] for each in reader.all("script") if each["attrs"].get("id") == "data"]
@@ -413,7 +424,8 @@ class TestColours:
 
     def test_lines_can_be_seen_in_the_dark(self, schemes):
         for colour in PALETTE:
-            assert contrast(colour.replace("#000000", "#FFFFFF"), schemes[1]["paper"]) >= 3, colour
+            for paper in ("paper", "panel"):
+                assert contrast(colour.replace("#000000", "#FFFFFF"), schemes[1][paper]) >= 3, colour
 
     def test_shades_are_viridis(self, reader):
         shades = data_of(reader)["shades"]
