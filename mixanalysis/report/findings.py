@@ -140,19 +140,27 @@ def ranking(reference: str, rows: pd.DataFrame) -> str:
     return f"In order of similarity to {reference}: {text} (≈ where the intervals of neighbours overlap)."
 
 
+def beyond_edge(spectra: pd.DataFrame) -> pd.Series:
+    """Which layers reach beyond the edge of noise: p below `SIGNIFICANT` over the layers of the network (Bonferroni).
+
+    Args:
+        spectra: rows of `results.SPECTRUM`.
+    """
+    return spectra["p_value"] < SIGNIFICANT / spectra.groupby("network")["layer"].transform("size")
+
+
 def spectrum_table(spectra: pd.DataFrame) -> pd.DataFrame:
     """A row per network: `network`, `layers`, `known` (with a p-value), `beyond`, and of the furthest layer `ratio`,
     `layer`, `p_value`.
 
-    A layer is beyond its edge where its p-value is below `SIGNIFICANT` over the number of its network's layers
-    (Bonferroni). The furthest is that of the largest s_max / null_edge among these, or among all where there is none.
+    The furthest is that of the largest s_max / null_edge among those beyond, or among all where there is none.
     `ratio` is NaN, and `layer` empty, where no layer has a null.
     """  # noqa: D205
     rows = []
     for name, layers in spectra.groupby("network", sort=False):
         edge = layers["null_edge"].astype(float)
         ratio = layers["s_max"] / edge.where(edge > 0)
-        significant = layers["p_value"] < SIGNIFICANT / len(layers)
+        significant = beyond_edge(layers)
         chosen = ratio[significant] if ratio[significant].notna().any() else ratio
         known = bool(chosen.notna().any())
         rows.append(

@@ -330,6 +330,17 @@ class TestData:
         ]
         assert Reader(render(replace(made, laws={})))
 
+    def test_a_layer_without_singular_values(self):
+        made = contents(("a", "b"))
+        values = made.tables["singular_values"]
+        few = values[(values["network"] == "b") | (values["layer"] != "blocks.0.mlp.fc1")]
+        found = payload(replace(made, tables=made.tables | {"singular_values": few}))["layers"]["a"][0]
+        assert (set(found["counts"]), found["outliers"]) == ({0}, [])
+
+    def test_layers_beyond_the_edge(self):
+        found = payload(contents())["layers"]["mlp"]
+        assert [layer["beyond"] for layer in found] == [False, True, False, False]
+
     def test_means_know_floor_and_ceiling(self):
         relations = {("a", "b"): "untrained", ("a", "c"): "other seed", ("b", "c"): ""}
         found = payload(contents(("a", "b", "c"), relations=relations))["means"]

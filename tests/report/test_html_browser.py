@@ -208,13 +208,15 @@ class TestPicker:
         page.select_option("#pick-network", LABELS[2])
         page.get_by_label("0.fc1").check()
         assert page.locator("#picked h4").all_inner_texts() == [f"{LABELS[2]} blocks.{i}.mlp.fc1" for i in (0, 4)]
+        assert page.locator("#pick-count").inner_text() == f"2 of 6 layers of {LABELS[2]}"
         page.get_by_role("button", name="Beyond the edge").click()
         assert page.locator("#picked h4").all_inner_texts() == [f"{LABELS[2]} blocks.{i}.mlp.fc1" for i in (1, 4)]
         page.locator("#pick-filter").fill("2.fc")
         page.get_by_role("button", name="All").click()
         assert page.locator("#picked h4").all_inner_texts() == [f"{LABELS[2]} blocks.2.mlp.fc1"]
         page.get_by_role("button", name="None").click()
-        assert page.locator("#picked").inner_text() == "No layer is chosen."
+        assert page.locator("#picked > *").count() == 0
+        assert page.locator("#pick-count").inner_text() == "No layer is chosen."
 
     def test_histogram_edges_and_numbers(self, opened):
         page = opened()

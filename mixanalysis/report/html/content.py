@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from mixanalysis.report.figures import READABLE_CELLS, SIGNIFICANT, p_text, short_layer
-from mixanalysis.report.findings import CEILINGS, FLOORS
+from mixanalysis.report.findings import CEILINGS, FLOORS, beyond_edge
 from mixanalysis.report.histograms import bin_edges, outlier_values
 from mixanalysis.report.style import MARKERS
 from mixanalysis.results import SPECTRUM, plain, records
@@ -170,10 +170,12 @@ def layers(contents: Contents) -> dict[str, list[dict[str, Any]]]:
     """Each network's layers: histogram, edges, law and facts, in forward order."""
     found: dict[str, list[dict[str, Any]]] = {}
     values = dict(iter(contents.tables["singular_values"].groupby(["network", "layer"], sort=False)))
-    summary = with_ratio(contents.tables["spectrum"]).head(MOST_LAYERS)
+    summary = with_ratio(contents.tables["spectrum"])
+    summary = summary.assign(beyond=beyond_edge(summary)).head(MOST_LAYERS)
+    nothing = contents.tables["singular_values"].head(0)
     for _, layer in summary.iterrows():
         key = (str(layer["network"]), str(layer["layer"]))
-        found.setdefault(key[0], []).append(_layer(layer, values[key], contents.laws.get(key)))
+        found.setdefault(key[0], []).append(_layer(layer, values.get(key, nothing), contents.laws.get(key)))
     return found
 
 
@@ -192,6 +194,7 @@ def _layer(layer: pd.Series, own: pd.DataFrame, law: nulls.Null | None) -> dict[
         "law": [] if curve is None else [short(height) for height in curve],
         "law_name": str(layer["null"]),
         "outliers": [short(value) for value in outlier_values(layer, own)],
+        "beyond": bool(layer["beyond"]),
         "p": plain(layer["p_value"]),
         "p_text": p_text(float(layer["p_value"])),
         "facts": [text_of(layer[name]) for name in FACTS],

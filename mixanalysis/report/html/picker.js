@@ -3,7 +3,7 @@ function histogram(box, width, layer, label) {
   const height = clamp(Math.round(width * 0.48), 180, 280);
   const frame = { left: 46, right: width - 10, top: 8, bottom: height - 42 };
   const element = picture(box, width, height, label);
-  const bin = layer.top / layer.counts.length, total = layer.counts.reduce((sum, count) => sum + count, 0);
+  const bin = layer.top / layer.counts.length, total = layer.counts.reduce((sum, count) => sum + count, 0) || 1;
   const heights = layer.counts.map((count) => count / (total * bin));
   const most = Math.max(...heights, ...layer.law.map((v) => v ?? 0), 1e-12);
   const x = axis({ low: 0, high: layer.top }, frame.left, frame.right, clamp(Math.floor(width / 80), 3, 8));
@@ -97,14 +97,14 @@ function layerCard(network, layer) {
   const filter = document.getElementById("pick-filter"), picked = document.getElementById("picked");
   const boxes = () => [...list.querySelectorAll("input")];
   const layersOf = () => data.layers[select.value];
-  const isBeyond = (layer) => layer.p !== null && layer.p < data.significant / layersOf().length;
   for (const name of data.networks) if (data.layers[name]) select.append(el("option", { value: name }, name));
 
   const show = () => {
     picked.replaceChildren();
     hideTip();
     for (const box of boxes()) if (box.checked) layerCard(select.value, layersOf()[box.value]);
-    if (!picked.children.length) picked.append(el("p", { class: "note" }, "No layer is chosen."));
+    const shown = picked.children.length, every = layersOf().length;
+    document.getElementById("pick-count").textContent = shown ? `${shown} of ${every} layers of ${select.value}` : "No layer is chosen.";
   };
   const narrow = () => {
     for (const box of boxes()) box.parentElement.hidden = !box.parentElement.textContent.toLowerCase().includes(filter.value.trim().toLowerCase());
@@ -114,13 +114,13 @@ function layerCard(network, layer) {
     const furthest = layers.reduce((best, layer, i) => ((layer.ratio ?? -1) > (layers[best].ratio ?? -1) ? i : best), 0);
     list.replaceChildren(...layers.map((layer, i) => {
       const box = el("input", { type: "checkbox", value: i, ...(i === furthest ? { checked: "" } : {}) });
-      return el("label", isBeyond(layer) ? { class: "beyond" } : {}, box, layer.short);
+      return el("label", layer.beyond ? { class: "beyond" } : {}, box, layer.short);
     }));
     narrow();
     list.scrollTop = list.children[furthest].offsetTop - list.children[0].offsetTop;
     show();
   };
-  const choices = { all: () => true, none: () => false, beyond: (layer) => isBeyond(layer) };
+  const choices = { all: () => true, none: () => false, beyond: (layer) => layer.beyond };
   for (const button of document.querySelectorAll("[data-pick]")) {
     button.addEventListener("click", () => {
       for (const box of boxes()) box.checked = !box.parentElement.hidden && choices[button.dataset.pick](layersOf()[box.value]);
