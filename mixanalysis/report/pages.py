@@ -43,7 +43,7 @@ class Page:
 
     def paragraph(self, text: str, *, size: float = 8.5, weight: str = "normal") -> None:
         """Text, wrapped to the page's width."""
-        characters = int((A4[0] - 2 * MARGIN) * 72 / (size * 0.52))
+        characters = int((A4[0] - 2 * MARGIN) * 72 / (size * 0.545))
         lines = [line for part in text.split("\n") for line in textwrap.wrap(part, characters) or [""]]
         height = len(lines) * size * _LINE + 0.1
         self.blocks.append((height, partial(_write, "\n".join(lines), size, weight)))
