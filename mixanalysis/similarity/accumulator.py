@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -227,9 +227,57 @@ class HSICSums:
         return share
 
 
+class Estimates(Protocol):
+    """HSIC of every pair of layers of different networks, with each group of batches or examples left out."""
+
+    @property
+    def spans(self) -> tuple[slice, ...]:
+        """Where each network's layers stand."""
+
+    @property
+    def reasons(self) -> dict[int, tuple[int, str]]:
+        """For layers by their positions, the batch and why their similarity is undefined."""
+
+    @property
+    def batches(self) -> NDArray[np.int64]:
+        """Batches in each group."""
+
+    @property
+    def examples(self) -> int:
+        """Examples used."""
+
+    @property
+    def left_out(self) -> int:
+        """Examples of batches that were too short."""
+
+    def hsic(self, bias: Bias = "unbiased") -> Floats:
+        """Shape (layers, layers)."""
+
+    def left_out_hsic(self, bias: Bias = "unbiased") -> Floats:
+        """Shape (groups, layers, layers)."""
+
+    def z(self) -> Floats:
+        """HSIC_1 in standard deviations of its distribution under random pairings, shape (layers, layers)."""
+
+    def top_share(self) -> Floats:
+        """Share of each layer's HSIC with itself that the largest TOP examples carry, shape (layers,)."""
+
+
+class Found(Protocol):
+    """What a pass over the data has found."""
+
+    @property
+    def layers(self) -> tuple[tuple[Layer, ...], ...]:
+        """Of each network."""
+
+    @property
+    def sums(self) -> Estimates:
+        """HSIC of all pairs of them."""
+
+
 @dataclass
 class Pass:
-    """What a pass over the data has found: each network's layers, and the sums of all pairs of them."""
+    """What a pass over batches has found: each network's layers, and the sums of all pairs of them."""
 
     layers: tuple[tuple[Layer, ...], ...]
     sums: HSICSums

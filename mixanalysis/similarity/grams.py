@@ -126,16 +126,26 @@ def _product(features: Tensor) -> Tensor:
     return matrix
 
 
+def squared_distances(matrix: Tensor) -> Tensor:
+    """Squared distances of all pairs of examples from their Gram matrices, shape (..., n, n)."""
+    squares = matrix.diagonal(dim1=-2, dim2=-1)
+    return (squares[..., :, None] + squares[..., None, :] - 2 * matrix).clamp_(min=0)
+
+
+def median_square(distances: Tensor) -> float:
+    """Median of the squared distances of all pairs, shape (n, n); the lower of two middle ones, 0 without pairs."""
+    n = len(distances)
+    rows, columns = torch.triu_indices(n, n, offset=1, device=distances.device)
+    return float(distances[rows, columns].median()) if n > 1 else 0.0
+
+
 def _rbf(matrix: Tensor, bandwidth: float) -> Tensor:
     """RBF Gram matrix from the linear one of the same examples; the identity of no distances stays zero."""
-    squares = matrix.diagonal()
-    distances = (squares[:, None] + squares[None, :] - 2 * matrix).clamp_(min=0)
-    n = len(matrix)
-    rows, columns = torch.triu_indices(n, n, offset=1, device=matrix.device)
-    median_square = float(distances[rows, columns].median()) if n > 1 else 0.0
-    if median_square == 0:
+    distances = squared_distances(matrix)
+    middle = median_square(distances)
+    if middle == 0:
         return torch.zeros_like(matrix)
-    return torch.exp(distances / (-2 * bandwidth**2 * median_square)).fill_diagonal_(1)
+    return torch.exp(distances / (-2 * bandwidth**2 * middle)).fill_diagonal_(1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,10 +15,12 @@ from mixanalysis.features import Batch, Pooling, Position
 from mixanalysis.models import Network
 from mixanalysis.results import records
 from mixanalysis.similarity import tables
+from mixanalysis.similarity.accumulator import Found
 from mixanalysis.similarity.estimators import Covariate, Estimator
+from mixanalysis.similarity.full import full
 from mixanalysis.similarity.grams import KernelName
 from mixanalysis.similarity.resume import Resume
-from mixanalysis.similarity.stream import Plan, Progress, check, stream
+from mixanalysis.similarity.stream import MEMORY, Plan, Progress, check, stream
 from mixanalysis.similarity.subjects import Control, Subject
 
 BATCH_SIZE = 64
@@ -85,6 +87,7 @@ def cka(
     dtype: torch.dtype | None = None,
     controls: Sequence[Control] = (),
     resume: Resume | None = None,
+    memory: int = MEMORY,
     progress: Progress | None = None,
 ) -> CKAResult:
     """CKA between all layers of all pairs of networks, in one pass over the data.
@@ -107,19 +110,23 @@ def cka(
         layers: keeps a network's block by its name.
         batch_size: images per batch, at least 4; batches that are given as such keep their own size.
         limit: use only the first images.
-        tolerance: stop once every interval is at most this wide to either side; checked every 32 batches.
+        tolerance: stop once every interval is at most this wide to either side; checked every 32 batches; for
+            mini-batch estimators.
         device: where the networks run.
         dtype: precision of the forward pass, that of the checkpoint by default.
         controls: for each network, "floor", "ceiling" or "".
-        resume: keeps finished batches, and finds those of a killed run.
+        resume: keeps finished batches, and finds those of a killed run; full-data estimators start anew.
+        memory: bytes of features that a full-data estimator holds in memory, 4 GiB by default; the layers for which
+            there is no room lie in temporary files.
         progress: called after each batch with the batches done and in all.
 
     Returns:
-        Values with 95% delete-one-group jackknife intervals over batches.
+        Values with 95% delete-one-group jackknife intervals over batches, or over up to 16 groups of consecutive
+        images for full-data estimators.
 
     Raises:
-        UsageError: no network, labels that repeat, too few images or too small batches for HSIC_1, or an unknown
-            choice.
+        UsageError: no network, labels that repeat, too few images or too small batches for HSIC_1, an unknown
+            choice, or a full-data estimator with a tolerance or in several processes.
         DataError: the data can't be read or don't fit a network, or no feature of a network is finite.
     """
     chosen = Estimator.of(estimator, kernel, bandwidth, covariate)
@@ -132,7 +139,8 @@ def cka(
     dataset: Dataset | Sequence[Batch] = data if not isinstance(data, str) else _named(data, subjects)
     if isinstance(dataset, Dataset):
         dataset = dataset.first(limit)
-    found = stream(subjects, dataset, Plan(chosen, batch_size, tolerance, resume), progress)
+    plan = Plan(chosen, batch_size, tolerance, resume, memory)
+    found: Found = (full if chosen.full else stream)(subjects, dataset, plan, progress)
     return CKAResult(*tables.tables(subjects, found, chosen, dataset, batch_size))
 
 

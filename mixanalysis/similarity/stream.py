@@ -23,6 +23,9 @@ from mixanalysis.similarity.subjects import Layer, Observation, RawBatch, inputs
 INPUT = (Layer("input", "", 0),)
 """Stands last where the input is regressed out."""
 
+MEMORY = 4 * 2**30
+"""Bytes of features that full-data estimators hold in memory; what comes after lies in files."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -46,12 +49,14 @@ class Plan:
         batch_size: images per batch.
         tolerance: stop once no interval is wider than this to either side; 0 for all data.
         resume: where finished batches are kept, or None.
+        memory: bytes of features that full-data estimators hold in memory; what comes after lies in files.
     """
 
     estimator: Estimator = field(default_factory=Estimator)
     batch_size: int = 64
     tolerance: float = 0.0
     resume: Resume | None = None
+    memory: int = MEMORY
 
 
 def stream(
@@ -67,7 +72,7 @@ def stream(
     found = None if plan.resume is None else plan.resume.load()
     done = set() if found is None else set(found.sums.done)
     own: Pass | None = found if here.leads else None
-    total = -(-len(data) // plan.batch_size) if isinstance(data, Dataset) else _length(data)
+    total = batches_of(data, plan.batch_size)
     for raw in raw_batches(data, plan.batch_size):
         if raw.index not in done and raw.index % here.size == here.rank:
             own = _add(sources, raw, plan.estimator, own)
@@ -82,9 +87,12 @@ def stream(
     return _together(own)
 
 
-def _length(data: object) -> int:
+def batches_of(data: Dataset | Sequence[Batch], batch_size: int) -> int:
+    """How many batches there will be; 0 where the data don't tell."""
+    if isinstance(data, Dataset):
+        return -(-len(data) // batch_size)
     try:
-        return len(data)  # type: ignore[arg-type]
+        return len(data)
     except TypeError:
         return 0
 
@@ -95,7 +103,7 @@ def _add(sources: Sequence[Source], raw: RawBatch, estimator: Estimator, own: Pa
         own.sums.skip(raw.index, raw.examples)
         return own
     observations = [source.observe(raw, estimator.kernel.triangle) for source in sources]
-    layers = tuple(observation.layers for observation in observations)
+    layers, reasons = checked(sources, observations, None if own is None else own.layers, raw.index)
     values = [value for observation in observations for value in observation.values]
     if estimator.covariate:
         layers = (*layers, INPUT)
@@ -103,16 +111,32 @@ def _add(sources: Sequence[Source], raw: RawBatch, estimator: Estimator, own: Pa
     if own is None:
         names = tuple(tuple(layer.name for layer in part) for part in layers)
         own = Pass(layers, HSICSums(names, within=len(sources) == 1))
-    for source, before, now in zip(sources, own.layers, layers, strict=False):
-        if [layer.name for layer in before] != [layer.name for layer in now]:
-            message = (
-                f"{source.label}: its modules run in another order or number in batch {raw.index} than before, so that "
-                "their features can't be matched; choose modules that run once"
-            )
-            raise DataError(message)
     if raw.examples < SMALLEST_BATCH:
         own.sums.skip(raw.index, raw.examples)
         return own
+    own.sums.update(Centred.of(_present(values)), raw.index, reasons)
+    return own
+
+
+def checked(
+    sources: Sequence[Source],
+    observations: Sequence[Observation],
+    before: Sequence[Sequence[Layer]] | None,
+    index: int,
+) -> tuple[tuple[tuple[Layer, ...], ...], dict[int, str]]:
+    """Layers of all networks in batch `index`, and for their positions among all why some have no features.
+
+    Raises:
+        DataError: the layers aren't those of the batches before, or none of a network has finite features.
+    """
+    layers = tuple(observation.layers for observation in observations)
+    for source, expected, now in zip(sources, layers if before is None else before, layers, strict=False):
+        if [layer.name for layer in expected] != [layer.name for layer in now]:
+            message = (
+                f"{source.label}: its modules run in another order or number in batch {index} than before, so that "
+                "their features can't be matched; choose modules that run once"
+            )
+            raise DataError(message)
     reasons: dict[int, str] = {}
     start = 0
     for source, observation in zip(sources, observations, strict=True):
@@ -121,8 +145,7 @@ def _add(sources: Sequence[Source], raw: RawBatch, estimator: Estimator, own: Pa
         if all(value is None for value in observation.values):
             layer, reason = observation.layers[0].name, observation.reasons[0]
             raise DataError(f"{source.label}: features of {layer} are {reason}, and no layer has better ones")
-    own.sums.update(Centred.of(_present(values)), raw.index, reasons)
-    return own
+    return layers, reasons
 
 
 def _present(values: Sequence[Tensor | None]) -> list[Tensor]:

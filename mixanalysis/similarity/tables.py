@@ -12,7 +12,7 @@ import pandas as pd
 from mixanalysis.datasets import Dataset
 from mixanalysis.features import Batch
 from mixanalysis.results import CKA_CELLS, CKA_DIAGONAL, CKA_LAYERS
-from mixanalysis.similarity.accumulator import TOP, Floats, HSICSums, Pass, jackknife_interval, ratio
+from mixanalysis.similarity.accumulator import TOP, Estimates, Floats, Found, jackknife_interval, ratio
 from mixanalysis.similarity.estimators import Estimator
 from mixanalysis.similarity.grams import SMALLEST_BATCH
 from mixanalysis.similarity.hsic import Bias
@@ -28,7 +28,7 @@ CONSTANT = "constant features"
 
 def tables(
     subjects: Sequence[Subject],
-    found: Pass,
+    found: Found,
     estimator: Estimator,
     data: Dataset | Sequence[Batch],
     batch_size: int,
@@ -48,7 +48,9 @@ def tables(
     low, high = jackknife_interval(values, left_out)
     z = np.full_like(values, np.nan) if estimator.covariate else sums.z()
     batches = int(sums.batches.sum())
-    size = min(batch_size, len(data)) if isinstance(data, Dataset) else round(sums.examples / batches)
+    size = round(sums.examples / batches)
+    if isinstance(data, Dataset) and not estimator.full:
+        size = min(batch_size, len(data))
     common = {
         "estimator": estimator.name,
         "data": f"{data.name} ({data.split})" if isinstance(data, Dataset) else "batches",
@@ -82,7 +84,7 @@ def tables(
     return *frames, tuple(_warnings(sums, frames[0], layers, estimator))
 
 
-def _undefined(sums: HSICSums) -> list[int]:
+def _undefined(sums: Estimates) -> list[int]:
     return sorted(sums.reasons)
 
 
@@ -93,7 +95,7 @@ def _without(hsic: Floats, undefined: Sequence[int]) -> Floats:
     return hsic
 
 
-def _statuses(found: Pass, network: int) -> list[str]:
+def _statuses(found: Found, network: int) -> list[str]:
     """Why each layer of a network has no similarity; "ok" where it has."""
     span = found.sums.spans[network]
     own = np.diagonal(found.sums.hsic())
@@ -141,7 +143,7 @@ def _diagonal(values: Floats, left_out: Floats) -> dict[str, Any]:
     return {"blocks": rows, "mean": float(mean), "low": float(low), "high": float(high), "status": status}
 
 
-def _layers(subjects: Sequence[Subject], found: Pass) -> list[dict[str, Any]]:
+def _layers(subjects: Sequence[Subject], found: Found) -> list[dict[str, Any]]:
     shares = found.sums.top_share()
     return [
         {
@@ -163,7 +165,7 @@ def _layers(subjects: Sequence[Subject], found: Pass) -> list[dict[str, Any]]:
 
 
 def _warnings(
-    sums: HSICSums, cells: pd.DataFrame, layers: Sequence[Mapping[str, Any]], estimator: Estimator
+    sums: Estimates, cells: pd.DataFrame, layers: Sequence[Mapping[str, Any]], estimator: Estimator
 ) -> list[str]:
     warnings = []
     if sums.left_out:

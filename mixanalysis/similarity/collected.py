@@ -1,0 +1,186 @@
+"""Features of all layers for all examples: in memory, or beyond a budget in memory-mapped files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mixanalysis.datasets import Dataset
+from mixanalysis.errors import DataError, UsageError
+from mixanalysis.features import Batch
+from mixanalysis.similarity.grams import SMALLEST_BATCH
+from mixanalysis.similarity.stream import INPUT, Plan, Progress, Source, batches_of, checked
+from mixanalysis.similarity.subjects import Layer, RawBatch, inputs, raw_batches
+
+_ROWS = 1024
+"""Rows that are centred at a time, so that files needn't fit into memory."""
+
+_RANGE = 2.0**30
+"""Centred features whose largest entry is beyond this, or below its inverse, are scaled by a power of two."""
+
+
+@dataclass
+class Budget:
+    """Where arrays go.
+
+    Attributes:
+        memory: bytes of arrays in memory; what comes after lies in files.
+        folder: for these files, which are never removed here.
+        used: bytes of arrays in memory so far.
+        files: how many files there are.
+    """
+
+    memory: int
+    folder: Path
+    used: int = 0
+    files: int = 0
+
+    def array(self, rows: int, like: Tensor) -> Tensor:
+        """An empty array with the columns, the dtype and, in memory, the device of another."""
+        size = rows * like.shape[1]
+        if self.used + size * like.element_size() <= self.memory:
+            self.used += size * like.element_size()
+            return like.new_empty(rows, like.shape[1])
+        self.files += 1
+        path = str(self.folder / f"{self.files}.features")
+        return torch.from_file(path, shared=True, size=size, dtype=like.dtype).view(rows, like.shape[1])
+
+
+@dataclass
+class Kept:
+    """One layer's features, written batch by batch.
+
+    Attributes:
+        budget: where the array goes.
+        expected: how many rows will come, 0 where that isn't known.
+        array: shape (at least the rows written, d); None before the first.
+    """
+
+    budget: Budget
+    expected: int
+    array: Tensor | None = None
+
+    def write(self, first: int, features: Tensor) -> bool:
+        """Keep rows; False where they have another number of columns than those before."""
+        last = first + len(features)
+        if self.array is None:
+            self.array = self.budget.array(max(last, self.expected), features)
+        if self.array.shape[1] != features.shape[1]:
+            return False
+        if len(self.array) < last:
+            longer = self.budget.array(max(last, 2 * len(self.array)), features)
+            longer[:first] = self.array[:first]
+            self.array = longer
+        self.array[first:last] = features
+        return True
+
+
+@dataclass(frozen=True, eq=False)
+class Collected:
+    """What a pass over the data has kept.
+
+    Attributes:
+        layers: of each network.
+        features: for each layer of all networks, shape (n, d), centred, scaled by a power of two where products would
+            leave the range of float32; zeros of shape (n, 1) for layers without features.
+        reasons: for a layer's position among all, the batch and why it has no features.
+    """
+
+    layers: tuple[tuple[Layer, ...], ...]
+    features: tuple[Tensor, ...]
+    reasons: Mapping[int, tuple[int, str]]
+
+
+@dataclass
+class _Collector:
+    """One network's features."""
+
+    source: Source
+    budget: Budget
+    expected: int
+    kept: list[Kept] = field(default_factory=list)
+
+    def sink(self, raw: RawBatch) -> Callable[[Tensor], Tensor]:
+        """What is made of the layers of a batch in their order: a copy, and the sum that tells whether it is finite."""
+        position = -1
+
+        def receive(features: Tensor) -> Tensor:
+            nonlocal position
+            position += 1
+            if position == len(self.kept):
+                self.kept.append(Kept(self.budget, self.expected))
+            if not self.kept[position].write(raw.first, features):
+                known = self.kept[position].array
+                message = (
+                    f"{self.source.label}: features of layer {position} have size {features.shape[1]} in batch "
+                    f"{raw.index}, {0 if known is None else known.shape[1]} before; pool them over tokens, or use a "
+                    "mini-batch estimator"
+                )
+                raise DataError(message)
+            return features.sum()
+
+        return receive
+
+
+def collect(
+    sources: Sequence[Source],
+    data: Dataset | Sequence[Batch],
+    plan: Plan,
+    budget: Budget,
+    progress: Progress | None = None,
+) -> Collected:
+    """Run all networks on all batches and keep their features, centred.
+
+    Raises:
+        UsageError: there are fewer than four examples.
+        DataError: a network's layers or their sizes change from batch to batch, or none has finite features.
+    """
+    expected = len(data) if isinstance(data, Dataset) else 0
+    collectors = [_Collector(source, budget, expected) for source in sources]
+    covariate = Kept(budget, expected)
+    layers: tuple[tuple[Layer, ...], ...] | None = None
+    reasons: dict[int, tuple[int, str]] = {}
+    examples, total = 0, batches_of(data, plan.batch_size)
+    for raw in raw_batches(data, plan.batch_size):
+        observations = [each.source.observe(raw, each.sink(raw)) for each in collectors]
+        if plan.estimator.covariate:
+            covariate.write(raw.first, inputs(raw))
+        now, undefined = checked(sources, observations, layers, raw.index)
+        layers = layers or now
+        reasons = {position: (raw.index, reason) for position, reason in undefined.items()} | reasons
+        examples += raw.examples
+        if progress is not None:
+            progress(raw.index + 1, max(total, raw.index + 1))
+    if layers is None or examples < SMALLEST_BATCH:
+        raise UsageError(f"HSIC_1 needs at least {SMALLEST_BATCH} images, got {examples}")
+    found: list[Tensor | None] = []
+    for part, each in zip(layers, collectors, strict=True):
+        # layers that never ran stand last
+        arrays = [kept.array for kept in each.kept]
+        found += [*arrays, *[None] * (len(part) - len(arrays))]
+    if plan.estimator.covariate:
+        layers = (*layers, INPUT)
+        found.append(covariate.array)
+    usable = [None if position in reasons else array for position, array in enumerate(found)]
+    like = next(array for array in usable if array is not None)
+    features = [like.new_zeros(examples, 1) if array is None else centred(array[:examples]) for array in usable]
+    return Collected(layers, tuple(features), reasons)
+
+
+def centred(features: Tensor) -> Tensor:
+    """Centre features of shape (n, d) where they are, and bring them into the range where products are exact."""
+    mean = features.mean(dim=0)
+    largest = 0.0
+    for part in features.split(_ROWS):
+        torch.sub(part, mean, out=part)
+        low, high = part.aminmax()
+        largest = max(largest, -float(low), float(high))
+    if largest > 0 and not 1 / _RANGE < largest < _RANGE:
+        for part in features.split(_ROWS):
+            torch.mul(part, 2.0 ** -math.frexp(largest)[1], out=part)
+    return features
