@@ -22,7 +22,7 @@ GROUPS = 16
 _TILE = 128
 """Most rows of a tile."""
 
-_CELLS = 2**19
+_CELLS = 2**20
 """Cells of the tiles of all layers that are multiplied in float64 at a time."""
 
 _BLOCK = 4096
