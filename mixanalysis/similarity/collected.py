@@ -105,11 +105,11 @@ class _Collector:
     expected: int
     kept: list[Kept] = field(default_factory=list)
 
-    def sink(self, raw: RawBatch) -> Callable[[Tensor], Tensor]:
-        """What is made of the layers of a batch in their order: a copy, and the sum that tells whether it is finite."""
+    def sink(self, raw: RawBatch) -> Callable[[Tensor], Tensor | None]:
+        """What is made of the layers of a batch in their order: a copy is kept, and its sum given if it is finite."""
         position = -1
 
-        def receive(features: Tensor) -> Tensor:
+        def receive(features: Tensor) -> Tensor | None:
             nonlocal position
             position += 1
             if position == len(self.kept):
@@ -122,7 +122,9 @@ class _Collector:
                     "mini-batch estimator"
                 )
                 raise DataError(message)
-            return features.sum()
+            total = features.sum()
+            # the sum of finite features may overflow
+            return total if bool(total.isfinite()) or bool(features.isfinite().all()) else None
 
         return receive
 

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from mixanalysis.similarity.grams import Kernel, gram, median_square, squared_distances
+from mixanalysis.similarity.grams import Kernel, median_square, squared_distances
 
 GROUPS = 16
 """Examples are left out in this many groups of consecutive ones, for the jackknife."""
@@ -110,7 +110,7 @@ class LayerGram:
             n = len(features)
             count = min(n, _SUBSET)
             subset = features[torch.arange(count, device=features.device) * n // count].to(device)
-            spread = 2 * kernel.bandwidth**2 * median_square(squared_distances(gram(subset)))
+            spread = 2 * kernel.bandwidth**2 * median_square(squared_distances(subset @ subset.mT))
         return cls(features, spread, device)
 
     @cached_property
