@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,8 @@ from mixanalysis.similarity.subjects import Layer, RawBatch, inputs, raw_batches
 
 _ROWS = 1024
 """Rows that are centred at a time, so that files needn't fit into memory."""
+
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 _RANGE = 2.0**30
 """Centred features whose largest entry is beyond this, or below its inverse, are scaled by a power of two."""
@@ -45,7 +48,10 @@ class Budget:
         size = rows * like.shape[1]
         if self.used + size * like.element_size() <= self.memory:
             self.used += size * like.element_size()
-            return like.new_empty(rows, like.shape[1])
+            if like.device.type != "cpu":
+                return like.new_empty(rows, like.shape[1])
+            # numpy asks for huge pages, which are faster to fill and to read
+            return torch.from_numpy(np.empty((rows, like.shape[1]), _NUMPY[like.dtype]))
         self.files += 1
         path = str(self.folder / f"{self.files}.features")
         return torch.from_file(path, shared=True, size=size, dtype=like.dtype).view(rows, like.shape[1])

@@ -157,10 +157,10 @@ def _features_are_cheaper(grams: Sequence[LayerGram], pairs: Pairs) -> bool:
 
 def _hsic(sums: GramSums, place: int, left_out: slice | None, eps: Tensor) -> tuple[Tensor, Tensor]:
     """HSIC_1 and HSIC_0 of all pairs of layers without a group of examples, shape (layers, layers)."""
-    rows, diagonals = sums.rows.sum(dim=2), sums.diagonals.clone()
+    rows, diagonals = sums.rows.sum(dim=1), sums.diagonals.clone()
     n = sums.groups.examples
     if left_out is not None:
-        rows -= sums.rows[:, :, place - 1]
+        rows -= sums.rows[:, place - 1]
         rows[:, left_out] = diagonals[:, left_out] = 0
         n -= left_out.stop - left_out.start
     inner, totals = sums.inner[place], rows.sum(dim=1)
@@ -182,7 +182,7 @@ def _shares(grams: Sequence[LayerGram], sums: GramSums, hsic: Floats) -> Floats:
     shares = np.full(len(grams), np.nan)
     for position, gram in enumerate(grams):
         if gram.spread is None and hsic[position, position] > 0:
-            rows = sums.rows[position].sum(dim=1)
+            rows = sums.rows[position].sum(dim=0)
             shift = rows / (n - 2) - rows.sum() / (2 * (n - 1) * (n - 2))
             hollow = gram.times(shift) - sums.diagonals[position] * shift
             norms = sums.squares[position] - shift * rows - 2 * hollow

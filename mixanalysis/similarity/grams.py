@@ -110,20 +110,32 @@ def _triangle(features: Tensor) -> Tensor | None:
 def _product(features: Tensor) -> Tensor:
     """Lower triangle of the product of centred features with themselves."""
     n, d = features.shape
-    syrk = _SYRK.get(features.dtype) if features.device.type == "cpu" else None
     matrix = features.new_zeros(n, n)
     shares = features.new_full((n,), 1 / n)
     for start in range(0, d, _COLUMNS):
         chunk = features[:, start : start + _COLUMNS]
-        centred = chunk - shares @ chunk
-        if syrk is not None:
-            # BLAS counts in columns: our rows are its columns, and its upper triangle is our lower one
-            syrk(1.0, centred.numpy().T, 1.0, matrix.numpy().T, trans=1, lower=0, overwrite_c=1)
-            continue
-        for first in range(0, n, _ROWS):
-            last = min(first + _ROWS, n)
-            matrix[first:last, :last].addmm_(centred[first:last], centred[:last].mT)
+        _add_triangle_(matrix, chunk - shares @ chunk)
     return matrix
+
+
+def _add_triangle_(matrix: Tensor, features: Tensor) -> None:
+    """Add the product of features with themselves to the lower triangle of a matrix."""
+    syrk = _SYRK.get(features.dtype) if features.device.type == "cpu" else None
+    if syrk is not None:
+        # BLAS counts in columns: our rows are its columns, and its upper triangle is our lower one
+        syrk(1.0, features.numpy().T, 1.0, matrix.numpy().T, trans=1, lower=0, overwrite_c=1)
+        return
+    n = len(features)
+    for first in range(0, n, _ROWS):
+        last = min(first + _ROWS, n)
+        matrix[first:last, :last].addmm_(features[first:last], features[:last].mT)
+
+
+def squared(features: Tensor) -> Tensor:
+    """Products of all pairs of examples as they are, uncentred: from shape (n, d) to (n, n), symmetric."""
+    matrix = features.new_zeros(len(features), len(features))
+    _add_triangle_(matrix, features)
+    return mirror_(matrix)
 
 
 def squared_distances(matrix: Tensor) -> Tensor:

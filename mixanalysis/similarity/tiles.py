@@ -6,15 +6,17 @@ for the linear kernel products of features with features, n sum(d1 d2) over all 
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from mixanalysis.similarity.grams import Kernel, median_square, squared_distances
+from mixanalysis.similarity.grams import Kernel, median_square, squared, squared_distances
 
 GROUPS = 16
 """Examples are left out in this many groups of consecutive ones, for the jackknife."""
@@ -22,8 +24,14 @@ GROUPS = 16
 _TILE = 128
 """Most rows of a tile."""
 
+_PANEL = 256
+"""Most rows of Gram matrices that are made at a time."""
+
+_WIDE = 512
+"""Most columns of them."""
+
 _CELLS = 2**20
-"""Cells of the tiles of all layers that are multiplied in float64 at a time."""
+"""Cells of a cross-covariance that are held at a time."""
 
 _BLOCK = 4096
 """Examples whose features are multiplied in their own precision before they are summed in float64."""
@@ -58,14 +66,27 @@ class Groups:
     @property
     def slices(self) -> list[slice]:
         """Examples of each group."""
-        return self._cut(self.tile * self.tiles)
+        return _cut(slice(0, self.examples), self.tile * self.tiles)
 
-    def rows(self) -> list[slice]:
-        """Examples of each tile."""
-        return self._cut(self.tile)
+    def group(self, tile: slice) -> int:
+        """The group that a tile belongs to."""
+        return int(tile.start // (self.tile * self.tiles))
 
-    def _cut(self, size: int) -> list[slice]:
-        return [slice(first, min(first + size, self.examples)) for first in range(0, self.examples, size)]
+    def panels(self) -> list[slice]:
+        """Rows whose products are made at a time: a few tiles."""
+        return _cut(slice(0, self.examples), self.tile * max(1, _PANEL // self.tile))
+
+    def runs(self, panel: slice) -> list[slice]:
+        """Columns left of the square of a panel upon the diagonal, and those of that square."""
+        return [*_cut(slice(0, panel.start), self.tile * max(1, _WIDE // self.tile)), panel]
+
+    def tiles_in(self, part: slice) -> list[slice]:
+        """The tiles of rows or columns."""
+        return _cut(part, self.tile)
+
+
+def _cut(part: slice, size: int) -> list[slice]:
+    return [slice(first, min(first + size, part.stop)) for first in range(part.start, part.stop, size)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +97,7 @@ class GramSums:
         groups: of examples.
         inner: shape (1 + g, layers, layers), <K~, L~> over all examples, then without those of each group; zero for
             pairs that weren't asked for.
-        rows: shape (layers, n, g), row sums over the columns of each group.
+        rows: shape (layers, g, n), row sums over the columns of each group.
         squares: shape (layers, n), row sums of squares.
         diagonals: shape (layers, n), the diagonals that K~ lacks.
     """
@@ -86,6 +107,13 @@ class GramSums:
     rows: Tensor
     squares: Tensor
     diagonals: Tensor
+
+    @classmethod
+    def zeros(cls, layers: int, groups: Groups, device: torch.device) -> GramSums:
+        """Before anything is added."""
+        new, count, n = partial(torch.zeros, dtype=torch.float64, device=device), len(groups.slices), groups.examples
+        inner, rows = new(1 + count, layers, layers), new(layers, count, n)
+        return cls(groups, inner, rows, new(layers, n), new(layers, n))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +144,13 @@ class LayerGram:
     @cached_property
     def squares(self) -> Tensor:
         """Squared norms of the examples, float64, shape (n,)."""
-        parts = [self.features[block].to(self.device) for block in self.blocks()]
+        parts = [self.features[block].to(self.device) for block in _blocks(self.features)]
         return torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in parts]).square()
 
     def tile(self, rows: slice, columns: slice) -> Tensor:
         """K[rows, columns]."""
-        product = self.features[rows].to(self.device) @ self.features[columns].to(self.device).mT
+        high = self.features[rows].to(self.device)
+        product = squared(high) if rows == columns else high @ self.features[columns].to(self.device).mT
         if self.spread is None:
             return product
         if self.spread == 0:
@@ -130,82 +159,76 @@ class LayerGram:
         kernel = torch.exp_(distances.mul_(-1 / self.spread))
         return kernel.fill_diagonal_(1) if rows == columns else kernel
 
-    def blocks(self) -> Iterator[slice]:
-        """Examples, some at a time."""
-        return _blocks(slice(0, len(self.features)))
-
     def times(self, weights: Tensor) -> Tensor:
         """K w of the linear kernel, for float64 weights of shape (n,)."""
-        parts = [(block, self.features[block].to(self.device)) for block in self.blocks()]
+        parts = [(block, self.features[block].to(self.device)) for block in _blocks(self.features)]
         whole = torch.stack([weights[block].to(part.dtype) @ part for block, part in parts]).sum(dim=0)
         return torch.cat([part @ whole for _, part in parts]).double()
 
 
 def by_tiles(layers: Sequence[LayerGram], pairs: Pairs, groups: Groups) -> GramSums:
     """From the tiles of the lower triangle."""
-    n, count = groups.examples, len(layers)
-    slices, of_tile = groups.slices, torch.arange(len(groups.rows()), device=layers[0].device) // groups.tiles
-    new = partial(torch.zeros, dtype=torch.float64, device=layers[0].device)
-    touched, total = new(len(slices), count, count), new(count, count)
-    rows, squares, diagonals = new(count, n, len(slices)), new(count, n), new(count, n)
-    for position, high in enumerate(groups.rows()):
-        group = position // groups.tiles
-        for wide in _runs(position, count, groups):
-            first = wide.start // groups.tile
-            diagonal = first == position
-            block = _block(layers, high, wide, 1 if diagonal else (wide.stop - wide.start) // groups.tile)
-            if diagonal:
-                diagonals[:, high] = block.diagonal(dim1=2, dim2=3)[0]
-                block.diagonal(dim1=2, dim2=3).zero_()
-            columns = of_tile[first : first + len(block)]
-            rows[:, high].index_add_(2, columns, block.sum(dim=3).permute(1, 2, 0))
-            squared = block.square()
-            by_row = squared.sum(dim=3)
-            squares[:, high] += by_row.sum(dim=0)
-            if not diagonal:
-                # the mirrored tiles above the diagonal
-                rows[:, wide, group] += block.sum(dim=2).transpose(0, 1).flatten(1)
-                squares[:, wide] += squared.sum(dim=2).transpose(0, 1).flatten(1)
-            products = _products(block, by_row.sum(dim=2), pairs) * (1 if diagonal else 2)
-            both = products.sum(dim=0)
-            total += both
-            touched[group] += both
-            others = columns != group
-            touched.index_add_(0, columns[others], products[others])
-    inner = torch.cat([total[None], total - touched])
-    return GramSums(groups, inner, rows, squares, diagonals)
+    found = GramSums.zeros(len(layers), groups, layers[0].device)
+    touched = torch.zeros_like(found.inner[1:])
+    for panel in groups.panels():
+        for columns in groups.runs(panel):
+            products = _products(layers, panel, columns)
+            for high, wide in itertools.product(groups.tiles_in(panel), groups.tiles_in(columns)):
+                cells = products[:, _within(high, panel), _within(wide, columns)].double()
+                mirrored = columns.start < panel.start
+                inner = _add(found, cells, (high, wide), pairs, mirrored=mirrored)
+                found.inner[0] += inner
+                for group in {groups.group(high), groups.group(wide)}:
+                    touched[group] += inner
+    torch.sub(found.inner[0], touched, out=found.inner[1:])
+    return found
 
 
-def _runs(position: int, layers: int, groups: Groups) -> Iterator[slice]:
-    """Columns left of the tile on the diagonal, several tiles at a time; then those of that tile."""
-    start = position * groups.tile
-    step = groups.tile * max(1, _CELLS // (layers * groups.tile**2))
-    for first in range(0, start, step):
-        yield slice(first, min(first + step, start))
-    yield slice(start, min(start + groups.tile, groups.examples))
+def _within(part: slice, whole: slice) -> slice:
+    return slice(part.start - whole.start, part.stop - whole.start)
 
 
-def _block(layers: Sequence[LayerGram], rows: slice, columns: slice, tiles: int) -> Tensor:
-    """Tiles of all layers side by side, float64, shape (tiles, layers, rows, columns of a tile)."""
-    height, width = rows.stop - rows.start, (columns.stop - columns.start) // tiles
-    block = torch.empty(tiles, len(layers), height, width, dtype=torch.float64, device=layers[0].device)
+def _products(layers: Sequence[LayerGram], rows: slice, columns: slice) -> Tensor:
+    """K[rows, columns] of all layers, in the widest of their precisions."""
+    dtype = functools.reduce(torch.promote_types, [layer.features.dtype for layer in layers])
+    shape = (len(layers), rows.stop - rows.start, columns.stop - columns.start)
+    products = torch.empty(shape, dtype=dtype, device=layers[0].device)
     for position, layer in enumerate(layers):
-        block[:, position] = layer.tile(rows, columns).view(height, tiles, width).transpose(0, 1)
-    return block
+        products[position] = layer.tile(rows, columns)
+    return products
 
 
-def _products(block: Tensor, own: Tensor, pairs: Pairs) -> Tensor:
-    """Inner products of a block's layers, shape (tiles, layers, layers), and each layer's with itself."""
-    flat = block.flatten(2)
-    products = torch.diag_embed(own)
+def _add(found: GramSums, cells: Tensor, place: tuple[slice, slice], pairs: Pairs, *, mirrored: bool) -> Tensor:
+    """Add one tile of all layers, and give the inner products with each other, shape (layers, layers).
+
+    Args:
+        found: what is added to.
+        cells: float64, shape (layers, rows, columns); the diagonal of a tile upon it is taken out.
+        place: rows and columns of the tile.
+        pairs: which layers are multiplied.
+        mirrored: the tile above the diagonal isn't among the others, and is added with this one.
+    """
+    rows, columns = place
+    if rows == columns:
+        diagonal = cells.diagonal(dim1=1, dim2=2)
+        found.diagonals[:, rows] = diagonal
+        diagonal.zero_()
+    squared = cells.square()
+    own = squared.sum(dim=2)
+    found.rows[:, found.groups.group(columns), rows] += cells.sum(dim=2)
+    found.squares[:, rows] += own
+    if mirrored:
+        found.rows[:, found.groups.group(rows), columns] += cells.sum(dim=1)
+        found.squares[:, columns] += squared.sum(dim=1)
+    inner, flat = torch.diag(own.sum(dim=1)), cells.flatten(1)
     for a, b in pairs:
-        cross = torch.bmm(flat[:, a], flat[:, b].mT)
+        cross = flat[a] @ flat[b].mT
         if a == b:
             # BLAS may differ in the last digit between (a, b) and (b, a)
-            products[:, a, b] = (cross + cross.mT) / 2
+            inner[a, b] = (cross + cross.mT) / 2
         else:
-            products[:, a, b], products[:, b, a] = cross, cross.mT
-    return products
+            inner[a, b], inner[b, a] = cross, cross.mT
+    return inner * 2 if mirrored else inner
 
 
 def by_features(layers: Sequence[LayerGram], pairs: Pairs, groups: Groups) -> GramSums:
@@ -227,9 +250,9 @@ def _span(part: slice) -> range:
     return range(part.start, part.stop)
 
 
-def _blocks(part: slice) -> Iterator[slice]:
-    for first in range(part.start, part.stop, _BLOCK):
-        yield slice(first, min(first + _BLOCK, part.stop))
+def _blocks(features: Tensor) -> list[slice]:
+    """Examples, some at a time."""
+    return _cut(slice(0, len(features)), _BLOCK)
 
 
 def _covariances(a: LayerGram, b: LayerGram, columns: slice, slices: Sequence[slice]) -> Tensor:
@@ -237,17 +260,15 @@ def _covariances(a: LayerGram, b: LayerGram, columns: slice, slices: Sequence[sl
     found = a.squares.new_zeros(len(slices), columns.stop - columns.start, b.features.shape[1])
     dtype = torch.promote_types(a.features.dtype, b.features.dtype)
     for group, part in enumerate(slices):
-        for block in _blocks(part):
+        for block in _cut(part, _BLOCK):
             x, y = (each.features[block].to(each.device, dtype) for each in (a, b))
             found[group] += x[:, columns].mT @ y
     return found
 
 
-def _columns(a: LayerGram, b: LayerGram) -> Iterator[slice]:
+def _columns(a: LayerGram, b: LayerGram) -> list[slice]:
     """X's columns, as many at a time as X'Y has room for."""
-    width, step = a.features.shape[1], max(1, _CELLS // b.features.shape[1])
-    for first in range(0, width, step):
-        yield slice(first, min(first + step, width))
+    return _cut(slice(0, a.features.shape[1]), max(1, _CELLS // b.features.shape[1]))
 
 
 def _norms(a: LayerGram, b: LayerGram, slices: Sequence[slice]) -> Tensor:
@@ -262,11 +283,12 @@ def _norms(a: LayerGram, b: LayerGram, slices: Sequence[slice]) -> Tensor:
 
 
 def _row_sums(layer: LayerGram, slices: Sequence[slice]) -> Tensor:
-    """Row sums of the hollow Gram matrix over each group's columns, shape (n, groups)."""
+    """Row sums of the hollow Gram matrix over each group's columns, shape (groups, n)."""
     sums = torch.stack([layer.features[part].sum(dim=0, dtype=torch.float64) for part in slices]).to(layer.device)
-    rows = torch.cat([layer.features[block].to(layer.device).double() @ sums.mT for block in layer.blocks()])
+    parts = [sums @ layer.features[block].to(layer.device).double().mT for block in _blocks(layer.features)]
+    rows = torch.cat(parts, dim=1)
     for group, part in enumerate(slices):
-        rows[part, group] -= layer.squares[part]
+        rows[group, part] -= layer.squares[part]
     return rows
 
 
@@ -275,7 +297,7 @@ def _square_sums(layer: LayerGram) -> Tensor:
     sums = -layer.squares.square()
     for columns in _columns(layer, layer):
         covariance = _covariances(layer, layer, columns, [slice(0, len(layer.features))])[0]
-        for block in layer.blocks():
+        for block in _blocks(layer.features):
             part = layer.features[block].to(layer.device).double()
             sums[block] += ((part @ covariance.mT) * part[:, columns]).sum(dim=1)
     return sums

@@ -68,7 +68,8 @@ def groups_of(count):
 def sizes_of_tiles(monkeypatch, size):
     """Small tiles, of which a group has several and a product a few."""
     monkeypatch.setattr(tiles, "_TILE", size)
-    monkeypatch.setattr(tiles, "_CELLS", 6 * 3 * size**2)
+    monkeypatch.setattr(tiles, "_PANEL", 2 * size)
+    monkeypatch.setattr(tiles, "_WIDE", 3 * size)
 
 
 @pytest.mark.parametrize("tile", [128, 3], ids=["a tile per group", "several tiles per group"])
@@ -168,8 +169,11 @@ def test_groups_hold_each_image_once_in_whole_tiles(count):
     assert [i for part in groups.slices for i in range(part.start, part.stop)] == list(range(count))
     assert len(groups.slices) <= tiles.GROUPS
     assert groups.tile <= 128
-    starts = {part.start for part in groups.rows()}
-    assert {part.start for part in groups.slices} <= starts
+    cut = [tile for panel in groups.panels() for tile in groups.tiles_in(panel)]
+    assert [i for tile in cut for i in range(tile.start, tile.stop)] == list(range(count))
+    for tile in cut:
+        part = groups.slices[groups.group(tile)]
+        assert part.start <= tile.start < tile.stop <= part.stop
     if count >= 100:
         assert len(groups.slices) >= 14
 
