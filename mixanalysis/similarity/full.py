@@ -31,6 +31,10 @@ from mixanalysis.similarity.subjects import Layer
 from mixanalysis.similarity.tiles import GramSums, Groups, LayerGram, Pairs, by_features, by_tiles
 
 
+_PER_CELL = (4000, 70)
+"""What else is done for each cell of a cross-covariance, or of a Gram matrix, in multiplications that take as long."""
+
+
 @dataclass(frozen=True, eq=False)
 class FullHSIC:
     """HSIC of every pair of layers of different networks over all examples.
@@ -152,7 +156,8 @@ def _features_are_cheaper(grams: Sequence[LayerGram], pairs: Pairs) -> bool:
     n, sizes = len(grams[0].features), [int(gram.features.shape[1]) for gram in grams]
     crossed = sum(sum(sizes[a]) * sum(sizes[b]) for a, b in pairs) + sum(size**2 for size in sizes)
     multiplied = sum((a.stop - a.start) * (b.stop - b.start) for a, b in pairs)
-    return bool(n * crossed < n**2 / 2 * (sum(sizes) + multiplied))
+    cells = n**2 / 2
+    return bool((n + _PER_CELL[0]) * crossed < cells * (sum(sizes) + _PER_CELL[1] * len(sizes) + multiplied))
 
 
 def _hsic(sums: GramSums, place: int, left_out: slice | None, eps: Tensor) -> tuple[Tensor, Tensor]:

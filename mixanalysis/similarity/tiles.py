@@ -30,7 +30,7 @@ _PANEL = 256
 _WIDE = 512
 """Most columns of them."""
 
-_CELLS = 2**20
+_CELLS = 2**18
 """Cells of a cross-covariance that are held at a time."""
 
 _BLOCK = 4096
@@ -275,10 +275,11 @@ def _norms(a: LayerGram, b: LayerGram, slices: Sequence[slice]) -> Tensor:
     """Squared norms of X'Y over all examples, and without those of each group, shape (1 + groups,)."""
     norms = a.squares.new_zeros(1 + len(slices))
     for columns in _columns(a, b):
-        groups = _covariances(a, b, columns, slices)
+        groups = _covariances(a, b, columns, slices).flatten(1)
         whole = groups.sum(dim=0)
-        norms[0] += whole.square().sum()
-        norms[1:] += (whole - groups).square().sum(dim=(1, 2))
+        own = torch.linalg.vector_norm(groups, dim=1).square()
+        norms += whole @ whole
+        norms[1:] += own - 2 * (groups @ whole)
     return norms
 
 
