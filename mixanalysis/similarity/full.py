@@ -30,7 +30,6 @@ from mixanalysis.similarity.stream import Plan, Progress, Source
 from mixanalysis.similarity.subjects import Layer
 from mixanalysis.similarity.tiles import GramSums, Groups, LayerGram, Pairs, by_features, by_tiles
 
-
 _PER_CELL = (4000, 70)
 """What else is done for each cell of a cross-covariance, or of a Gram matrix, in multiplications that take as long."""
 
