@@ -97,6 +97,11 @@ CKA_CELLS = _schema(
     ("low", "", f"lower end of the interval: {INTERVAL}"),
     ("high", "", "upper end of it"),
     ("z", "", "unbiased HSIC in standard deviations of its law under random pairings of examples, where its mean is 0"),
+    (
+        "p_value",
+        "",
+        "share of random pairings, this one among them, with as large an unbiased HSIC; empty where none were drawn",
+    ),
     ("unbiased", "", "the value with the unbiased HSIC_1"),
     ("biased", "", "the value with the biased HSIC_0"),
     ("independent", "", "value of independent Gaussian features of these sizes under the estimator"),
@@ -132,6 +137,26 @@ CKA_LAYERS = _schema(
     ("aliases", "", "other modules that gave the very same tensor"),
     ("top_share", "", "share of the layer's HSIC with itself that the 5 images with the most of it carry"),
     ("status", "", "ok, or why the layer has no similarity"),
+)
+
+SIMILARITY = _schema(
+    "similarity",
+    ("network_a", "", "network of the rows"),
+    ("network_b", "", "network of the columns"),
+    ("layer_a", "", "block of network_a"),
+    ("layer_b", "", "block of network_b"),
+    ("index_a", "", "position of the block, from 0"),
+    ("index_b", "", "position of the block, from 0"),
+    ("role_a", "", "what the block mixes"),
+    ("role_b", "", "what the block mixes"),
+    ("measure", "", "what is measured, with all its conventions; angular CKA is a distance, from 0 to pi/2"),
+    ("value", "", "mean over batches; empty where undefined"),
+    ("low", "", f"lower end of the interval: {INTERVAL}"),
+    ("high", "", "upper end of it"),
+    ("chance", "", "mean under random pairings of a full batch's images; empty where not known"),
+    ("n", "images", "images used"),
+    ("batch_size", "images", "images of a full batch"),
+    ("status", "", "ok, or why the value is undefined"),
 )
 
 SPECTRUM = _schema(
@@ -276,6 +301,7 @@ SCHEMAS = {
         CKA_CELLS,
         CKA_DIAGONAL,
         CKA_LAYERS,
+        SIMILARITY,
         SPECTRUM,
         SPECTRUM_OUTLIERS,
         SPECTRUM_SWEEP,

@@ -112,6 +112,52 @@ def deconfounded_cka(batches_x, batches_y, batches_z):
     return x @ y / (np.linalg.norm(x) * np.linalg.norm(y))
 
 
+def centred(x):
+    """Features with their means taken off."""
+    x = matrix(x)
+    return x - x.mean(axis=0)
+
+
+def procrustes(x, y):
+    """Williams et al. (2021): the nuclear norm of X'Y over the norms of X and Y."""
+    x, y = centred(x), centred(y)
+    return np.linalg.svd(x.T @ y, compute_uv=False).sum() / (np.linalg.norm(x) * np.linalg.norm(y))
+
+
+def mutual_knn(x, y, k=10):
+    """Huh et al. (2024): mean share of the k nearest other examples that are the same in both, the first of equal."""
+
+    def nearest(z, i):
+        others = sorted((round(math.dist(z[i], z[j]), 9), j) for j in range(len(z)) if j != i)
+        return {j for _, j in others[:k]}
+
+    x, y = matrix(x), matrix(y)
+    return sum(len(nearest(x, i) & nearest(y, i)) for i in range(len(x))) / (k * len(x))
+
+
+def rsa(x, y):
+    """Kriegeskorte et al. (2008): Spearman correlation of the distances of all pairs of examples."""
+    distances = [[round(math.dist(a, b), 9) for a, b in itertools.combinations(matrix(z), 2)] for z in (x, y)]
+    return stats.spearmanr(*distances).statistic
+
+
+def angular_cka(x, y):
+    """The angle whose cosine is the biased CKA."""
+    return math.acos(min(1.0, biased_cka(x, y)))
+
+
+def svcca(x, y, share=0.99):
+    """Raghu et al. (2017): mean canonical correlation of the directions that carry a share of the variance."""
+
+    def kept(z):
+        u, s, _ = np.linalg.svd(centred(z), full_matrices=False)
+        count = next(k for k in range(1, len(s) + 1) if (s[:k] ** 2).sum() >= share * (s**2).sum())
+        return u[:, :count]
+
+    u, v = kept(x), kept(y)
+    return np.linalg.svd(u.T @ v, compute_uv=False).mean()
+
+
 def jackknife_interval(values, statistic):
     """Interval of a statistic of a list, each element left out once, at 95%."""
     g = len(values)

@@ -28,6 +28,9 @@ COVERAGE = 0.95
 TOP = 5
 """Examples whose share of a layer's HSIC with itself is told."""
 
+_ARRAYS = ("unbiased", "biased", "pairing", "batches", "top", "companions", "permuted")
+"""What a state holds beside facts."""
+
 Floats = NDArray[np.float64]
 
 
@@ -38,6 +41,8 @@ class HSICSums:
     Attributes:
         names: for each network, the names of its layers.
         within: also pairs of layers of the same network; else a layer has only its own term there.
+        measures: names of companion measures.
+        draws: random pairings of each batch's examples.
         unbiased: float64, shape (GROUPS, layers, layers), HSIC_1; batch i is added to group i mod GROUPS.
             Layers of all networks stand one after the other.
         biased: the same for the biased HSIC_0 = tr(KHLH)/(n - 1)^2.
@@ -45,6 +50,8 @@ class HSICSums:
             examples, 2 HSIC_1(a, a) HSIC_1(b, b)/(n (n - 3)) for each batch.
         batches: int64, shape (GROUPS,); batches in each group.
         top: float64, shape (layers, TOP); the largest contributions of single examples to sum HSIC_1(a, a).
+        companions: float64, shape (measures, GROUPS, layers, layers); the companion measures.
+        permuted: float64, shape (draws, layers, layers); HSIC_1 under random pairings.
         done: indices of the batches that were added or left out.
         examples: examples in all batches that were added.
         left_out: examples of batches that were too short for HSIC_1.
@@ -53,11 +60,15 @@ class HSICSums:
 
     names: tuple[tuple[str, ...], ...]
     within: bool = False
+    measures: tuple[str, ...] = ()
+    draws: int = 0
     unbiased: Floats = field(init=False)
     biased: Floats = field(init=False)
     pairing: Floats = field(init=False)
     batches: NDArray[np.int64] = field(init=False)
     top: Floats = field(init=False)
+    companions: Floats = field(init=False)
+    permuted: Floats = field(init=False)
     done: set[int] = field(default_factory=set)
     examples: int = 0
     left_out: int = 0
@@ -70,12 +81,21 @@ class HSICSums:
         self.pairing = np.zeros((count, count))
         self.batches = np.zeros(GROUPS, dtype=np.int64)
         self.top = np.zeros((count, TOP))
+        self.companions = np.zeros((len(self.measures), GROUPS, count, count))
+        self.permuted = np.zeros((self.draws, count, count))
 
     @property
     def spans(self) -> tuple[slice, ...]:
         """Where each network's layers stand."""
         ends = list(itertools.accumulate(map(len, self.names), initial=0))
         return tuple(slice(*ends[i : i + 2]) for i in range(len(self.names)))
+
+    @property
+    def pairs(self) -> list[tuple[slice, slice]]:
+        """Layers that are compared: each network's with those of all later ones, or with themselves."""
+        end = len(self.pairing)
+        across = [(span, slice(span.stop, end)) for span in self.spans if span.stop < end]
+        return across + [(span, span) for span in self.spans] * self.within
 
     def update(self, centred: Centred, index: int, reasons: Mapping[int, str] | None = None) -> None:
         """Add one batch.
@@ -93,9 +113,7 @@ class HSICSums:
         n, group = centred.examples, index % GROUPS
         contributions = centred.contributions
         own = contributions.sum(dim=1) / (n * (n - 3))
-        end = len(self.pairing)
-        pairs = [(span, slice(span.stop, end)) for span in self.spans if span.stop < end]
-        for rows, columns in pairs + [(span, span) for span in self.spans] * self.within:
+        for rows, columns in self.pairs:
             products = centred.products(rows, columns)
             zero = biased(products, centred.diagonals[rows], centred.diagonals[columns])
             self._add(self.unbiased[group], rows, columns, products / (n * (n - 3)))
@@ -104,7 +122,7 @@ class HSICSums:
             k = centred.diagonals
             zero_own = contributions.sum(dim=1) + k.square().sum(dim=1) * (n / (n - 2))
             zero_own -= k.sum(dim=1).square() / ((n - 1) * (n - 2))
-            at = np.arange(end)
+            at = np.arange(len(self.pairing))
             self.unbiased[group, at, at] += own.cpu().numpy()
             self.biased[group, at, at] += (zero_own / (n - 1) ** 2).cpu().numpy()
         self.pairing += 2 / (n * (n - 3)) * np.outer(own.cpu().numpy(), own.cpu().numpy())
@@ -114,6 +132,10 @@ class HSICSums:
         self.done.add(index)
         for position, reason in (reasons or {}).items():
             self._note(position, index, reason)
+
+    def add_companions(self, index: int, values: Floats) -> None:
+        """Add a batch's companion measures, shape (measures, layers, layers)."""
+        self.companions[:, index % GROUPS] += values
 
     @staticmethod
     def _add(sums: Floats, rows: slice, columns: slice, terms: torch.Tensor) -> None:
@@ -138,12 +160,16 @@ class HSICSums:
         """
         if (self.names, self.within) != (other.names, other.within):
             raise UsageError("accumulators of different layers can't be merged")
+        if (self.measures, self.draws) != (other.measures, other.draws):
+            raise UsageError("accumulators of different measures or numbers of permutations can't be merged")
         if self.done & other.done:
             raise UsageError(f"both accumulators have added batch {min(self.done & other.done)}")
         self.unbiased += other.unbiased
         self.biased += other.biased
         self.pairing += other.pairing
         self.batches += other.batches
+        self.companions += other.companions
+        self.permuted += other.permuted
         self._keep_top(other.top)
         self.done |= other.done
         self.examples += other.examples
@@ -164,13 +190,14 @@ class HSICSums:
         facts = {
             "names": self.names,
             "within": self.within,
+            "measures": self.measures,
+            "draws": self.draws,
             "done": sorted(self.done),
             "examples": self.examples,
             "left_out": self.left_out,
             "reasons": [[position, index, reason] for position, (index, reason) in sorted(self.reasons.items())],
         }
-        arrays = ("unbiased", "biased", "pairing", "batches", "top")
-        return {"facts": facts} | {name: getattr(self, name).copy() for name in arrays}
+        return {"facts": facts} | {name: getattr(self, name).copy() for name in _ARRAYS}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> HSICSums:
@@ -179,12 +206,14 @@ class HSICSums:
         result = cls(
             tuple(map(tuple, facts["names"])),
             facts["within"],
+            tuple(facts["measures"]),
+            facts["draws"],
             set(facts["done"]),
             facts["examples"],
             facts["left_out"],
             {position: (index, reason) for position, index, reason in facts["reasons"]},
         )
-        for name in ("unbiased", "biased", "pairing", "batches", "top"):
+        for name in _ARRAYS:
             setattr(result, name, np.array(state[name]))
         return result
 
@@ -218,6 +247,28 @@ class HSICSums:
         with np.errstate(invalid="ignore", divide="ignore"):
             quotient: Floats = np.where(self.pairing > 0, sums / np.sqrt(self.pairing), np.nan)
         return quotient
+
+    def p_values(self) -> Floats:
+        """Share of random pairings, the observed one among them, whose sum of HSIC_1 is as large; NaN without any."""
+        sums = self.unbiased.sum(axis=0)
+        if not self.draws:
+            return np.full_like(sums, np.nan)
+        # the same order of examples may be summed in another order of terms
+        reached = self.permuted >= sums - 1e-12 * np.abs(sums)
+        shares: Floats = (1 + reached.sum(axis=0)) / (1 + self.draws)
+        return shares
+
+    def companion_means(self) -> tuple[Floats, Floats]:
+        """Means of the companion measures over batches, then without each group of batches.
+
+        Shapes (measures, layers, layers) and (groups in use, measures, layers, layers).
+        """
+        means = self.companions.sum(axis=1) / self.batches.sum()
+        used = np.flatnonzero(self.batches)
+        if len(used) < 2:
+            return means, np.empty((0, *means.shape))
+        rest = [np.delete(self.companions, group, axis=1).sum(axis=1) for group in used]
+        return means, np.stack(rest) / (self.batches.sum() - self.batches[used])[:, None, None, None]
 
     def top_share(self) -> Floats:
         """Share of each layer's HSIC with itself that the largest TOP examples carry, shape (layers,)."""
@@ -258,6 +309,9 @@ class Estimates(Protocol):
 
     def z(self) -> Floats:
         """HSIC_1 in standard deviations of its distribution under random pairings, shape (layers, layers)."""
+
+    def p_values(self) -> Floats:
+        """Of HSIC_1 under random pairings that were drawn; NaN where none were."""
 
     def top_share(self) -> Floats:
         """Share of each layer's HSIC with itself that the largest TOP examples carry, shape (layers,)."""
@@ -328,7 +382,7 @@ def combined(parts: Sequence[HSICSums]) -> HSICSums:
     """
     if not parts:
         raise UsageError("there is nothing to combine")
-    total = HSICSums(parts[0].names, parts[0].within)
+    total = HSICSums(parts[0].names, parts[0].within, parts[0].measures, parts[0].draws)
     for part in parts:
         total.merge(part)
     return total

@@ -82,6 +82,10 @@ class FullHSIC:
         quotient: Floats = self.unbiased[0] / deviation
         return quotient
 
+    def p_values(self) -> Floats:
+        """No pairings are drawn."""
+        return np.full_like(self.unbiased[0], np.nan)
+
     def top_share(self) -> Floats:
         """Share of each layer's HSIC with itself that the largest TOP examples carry, shape (layers,)."""
         return self.shares
@@ -101,13 +105,15 @@ def full(
     """HSIC over all examples: collect all features, then sum over Gram matrices or cross-covariances.
 
     Raises:
-        UsageError: there are fewer than four examples, several processes, or a tolerance.
+        UsageError: there are fewer than four examples or several processes; or what only batches have is asked for.
         DataError: a network's layers or their sizes change from batch to batch, or none has finite features.
     """
     if distributed.world().size > 1:
         raise UsageError("full-data estimators run in one process; use a mini-batch estimator under torchrun")
     if plan.tolerance:
         raise UsageError("full-data estimators can't stop early; leave the tolerance out")
+    if plan.measures or plan.permutations:
+        raise UsageError("companion measures and permutations are of batches; use a mini-batch estimator for them")
     with tempfile.TemporaryDirectory(prefix="mixanalysis-") as folder:
         found = collect(sources, data, plan, Budget(plan.memory, Path(folder)), progress)
         ends = itertools.accumulate(map(len, found.layers), initial=0)

@@ -220,8 +220,15 @@ class Centred:
         """Examples of the batch, n."""
         return self.matrices.shape[-1]
 
-    def products(self, rows: slice, columns: slice) -> Tensor:
-        """<U(K), U(L)> of some layers with some others, float64, shape (rows, columns)."""
+    def products(self, rows: slice, columns: slice, moved: Tensor | None = None) -> Tensor:
+        """<U(K), U(L)> of some layers with some others, float64, shape (rows, columns).
+
+        Args:
+            rows: the first layers.
+            columns: the second layers.
+            moved: symmetric, shape (layers, n, n); taken for the second layers instead of `matrices`.
+        """
+        others = self.matrices if moved is None else moved
         n = self.examples
         total = self.diagonals.new_zeros(rows.stop - rows.start, columns.stop - columns.start)
         for first in range(0, n, _ROWS):
@@ -231,6 +238,7 @@ class Centred:
                 if part.stop > part.start:
                     block = self.matrices[:, first:last, part]
                     left = block[rows].double().flatten(1)
-                    right = left if rows == columns else block[columns].double().flatten(1)
+                    same = rows == columns and moved is None
+                    right = left if same else others[columns, first:last, part].double().flatten(1)
                     total.addmm_(left, right.mT, alpha=weight)
         return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -13,12 +13,13 @@ from torch import nn
 from mixanalysis.datasets import Dataset, open_dataset
 from mixanalysis.features import Batch, Pooling, Position
 from mixanalysis.models import Network
-from mixanalysis.results import records
-from mixanalysis.similarity import tables
+from mixanalysis.results import SIMILARITY, records
+from mixanalysis.similarity import companions, tables
 from mixanalysis.similarity.accumulator import Found
 from mixanalysis.similarity.estimators import Covariate, Estimator
 from mixanalysis.similarity.full import full
 from mixanalysis.similarity.grams import KernelName
+from mixanalysis.similarity.permutations import check_permutations
 from mixanalysis.similarity.resume import Resume
 from mixanalysis.similarity.stream import MEMORY, Plan, Progress, check, stream
 from mixanalysis.similarity.subjects import Control, Subject
@@ -35,12 +36,14 @@ class CKAResult:
         diagonal: a row per pair of networks (`results.CKA_DIAGONAL`).
         layers: a row per layer of each network (`results.CKA_LAYERS`).
         warnings: what was left out or is undefined, one line each.
+        companions: a row per measure and pair of layers (`results.SIMILARITY`); empty where none was asked for.
     """
 
     cells: pd.DataFrame
     diagonal: pd.DataFrame
     layers: pd.DataFrame
     warnings: tuple[str, ...] = ()
+    companions: pd.DataFrame = field(default_factory=lambda: SIMILARITY.frame(()))
 
     @property
     def matrix(self) -> pd.DataFrame:
@@ -65,6 +68,7 @@ class CKAResult:
             "cka": records(self.cells),
             "cka_diagonal": records(self.diagonal),
             "cka_layers": records(self.layers),
+            "similarity": records(self.companions),
             "warnings": list(self.warnings),
         }
 
@@ -83,6 +87,9 @@ def cka(
     batch_size: int = BATCH_SIZE,
     limit: int | None = None,
     tolerance: float = 0.0,
+    measures: Sequence[str] = (),
+    permutations: int = 0,
+    seed: int = 0,
     device: str = "cpu",
     dtype: torch.dtype | None = None,
     controls: Sequence[Control] = (),
@@ -112,6 +119,11 @@ def cka(
         limit: use only the first images.
         tolerance: stop once every interval is at most this wide to either side; checked every 32 batches; for
             mini-batch estimators.
+        measures: companions of CKA, each batch for itself: "procrustes", "mutual-knn", "rsa", "angular", "svcca" (see
+            `companions.MEASURES`); for mini-batch estimators.
+        permutations: random pairings of each batch's examples for p-values of the unbiased HSIC; for mini-batch
+            estimators that regress nothing out.
+        seed: of these pairings.
         device: where the networks run.
         dtype: precision of the forward pass, that of the checkpoint by default.
         controls: for each network, "floor", "ceiling" or "".
@@ -139,9 +151,11 @@ def cka(
     dataset: Dataset | Sequence[Batch] = data if not isinstance(data, str) else _named(data, subjects)
     if isinstance(dataset, Dataset):
         dataset = dataset.first(limit)
-    plan = Plan(chosen, batch_size, tolerance, resume, memory)
+    check_permutations(permutations, seed, covariate)
+    plan = Plan(chosen, batch_size, tolerance, resume, memory, companions.check(measures), permutations, seed)
     found: Found = (full if chosen.full else stream)(subjects, dataset, plan, progress)
-    return CKAResult(*tables.tables(subjects, found, chosen, dataset, batch_size))
+    frames = tables.tables(subjects, found, chosen, dataset, batch_size)
+    return CKAResult(*frames, tables.similarity(subjects, found, chosen, dataset, batch_size))
 
 
 def _named(name: str, subjects: Sequence[Subject]) -> Dataset:

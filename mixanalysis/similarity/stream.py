@@ -15,8 +15,10 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import DataError, UsageError
 from mixanalysis.features import Batch
 from mixanalysis.similarity.accumulator import GROUPS, HSICSums, Pass, combined, jackknife_interval, ratio
+from mixanalysis.similarity.companions import companions
 from mixanalysis.similarity.estimators import Estimator
 from mixanalysis.similarity.grams import SMALLEST_BATCH, Centred
+from mixanalysis.similarity.permutations import permuted
 from mixanalysis.similarity.resume import Resume
 from mixanalysis.similarity.subjects import Layer, Observation, RawBatch, inputs, raw_batches
 
@@ -50,6 +52,9 @@ class Plan:
         tolerance: stop once no interval is wider than this to either side; 0 for all data.
         resume: where finished batches are kept, or None.
         memory: bytes of features that full-data estimators hold in memory; what comes after lies in files.
+        measures: names of companion measures.
+        permutations: random pairings of each batch's examples.
+        seed: of these.
     """
 
     estimator: Estimator = field(default_factory=Estimator)
@@ -57,6 +62,9 @@ class Plan:
     tolerance: float = 0.0
     resume: Resume | None = None
     memory: int = MEMORY
+    measures: tuple[str, ...] = ()
+    permutations: int = 0
+    seed: int = 0
 
 
 def stream(
@@ -75,7 +83,7 @@ def stream(
     total = batches_of(data, plan.batch_size)
     for raw in raw_batches(data, plan.batch_size):
         if raw.index not in done and raw.index % here.size == here.rank:
-            own = _add(sources, raw, plan.estimator, own)
+            own = _add(sources, raw, plan, own)
             if plan.resume is not None:
                 plan.resume.save(own)
         if progress is not None:
@@ -97,11 +105,12 @@ def batches_of(data: Dataset | Sequence[Batch], batch_size: int) -> int:
         return 0
 
 
-def _add(sources: Sequence[Source], raw: RawBatch, estimator: Estimator, own: Pass | None) -> Pass:
+def _add(sources: Sequence[Source], raw: RawBatch, plan: Plan, own: Pass | None) -> Pass:
     """Run all networks on one batch; too short a batch is run only where nothing else tells the layers."""
     if raw.examples < SMALLEST_BATCH and own is not None:
         own.sums.skip(raw.index, raw.examples)
         return own
+    estimator = plan.estimator
     observations = [source.observe(raw, estimator.kernel.triangle) for source in sources]
     layers, reasons = checked(sources, observations, None if own is None else own.layers, raw.index)
     values = [value for observation in observations for value in observation.values]
@@ -110,11 +119,17 @@ def _add(sources: Sequence[Source], raw: RawBatch, estimator: Estimator, own: Pa
         values.append(estimator.kernel.triangle(inputs(raw)))
     if own is None:
         names = tuple(tuple(layer.name for layer in part) for part in layers)
-        own = Pass(layers, HSICSums(names, within=len(sources) == 1))
+        own = Pass(layers, HSICSums(names, len(sources) == 1, plan.measures, plan.permutations))
     if raw.examples < SMALLEST_BATCH:
         own.sums.skip(raw.index, raw.examples)
         return own
-    own.sums.update(Centred.of(_present(values)), raw.index, reasons)
+    triangles = _present(values)
+    centred = Centred.of(triangles)
+    own.sums.update(centred, raw.index, reasons)
+    if plan.permutations:
+        own.sums.permuted += permuted(centred, own.sums.pairs, plan.permutations, plan.seed, raw.index)
+    if plan.measures:
+        own.sums.add_companions(raw.index, companions(triangles, plan.measures, own.sums.pairs))
     return own
 
 

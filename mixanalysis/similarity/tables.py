@@ -11,8 +11,9 @@ import pandas as pd
 
 from mixanalysis.datasets import Dataset
 from mixanalysis.features import Batch
-from mixanalysis.results import CKA_CELLS, CKA_DIAGONAL, CKA_LAYERS
-from mixanalysis.similarity.accumulator import TOP, Estimates, Floats, Found, jackknife_interval, ratio
+from mixanalysis.results import CKA_CELLS, CKA_DIAGONAL, CKA_LAYERS, SIMILARITY
+from mixanalysis.similarity.accumulator import TOP, Estimates, Floats, Found, HSICSums, jackknife_interval, ratio
+from mixanalysis.similarity.companions import MEASURES
 from mixanalysis.similarity.estimators import Estimator
 from mixanalysis.similarity.grams import SMALLEST_BATCH
 from mixanalysis.similarity.hsic import Bias
@@ -47,10 +48,8 @@ def tables(
     )
     low, high = jackknife_interval(values, left_out)
     z = np.full_like(values, np.nan) if estimator.covariate else sums.z()
-    batches = int(sums.batches.sum())
-    size = round(sums.examples / batches)
-    if isinstance(data, Dataset) and not estimator.full:
-        size = min(batch_size, len(data))
+    p_values = np.where(np.isnan(values), np.nan, sums.p_values())
+    batches, size = int(sums.batches.sum()), _full_batch(sums, estimator, data, batch_size)
     common = {
         "estimator": estimator.name,
         "data": f"{data.name} ({data.split})" if isinstance(data, Dataset) else "batches",
@@ -58,7 +57,7 @@ def tables(
     }
     cells: list[dict[str, Any]] = []
     diagonal: list[dict[str, Any]] = []
-    for i, j in list(itertools.combinations(range(len(subjects)), 2)) or [(0, 0)]:
+    for i, j in _pairs(len(subjects)):
         a, b = subjects[i], subjects[j]
         block = (sums.spans[i], sums.spans[j])
         shared = common | {
@@ -66,7 +65,7 @@ def tables(
             "network_b": b.label,
             "features": _joint(a.description, b.description),
         }
-        columns = {"value": values, "low": low, "high": high, "z": z, other: others}
+        columns = {"value": values, "low": low, "high": high, "z": z, "p_value": p_values, other: others}
         cells += _cells(
             (found.layers[i], found.layers[j]),
             {name: array[block] for name, array in columns.items()} | {estimator.bias: values[block]},
@@ -82,6 +81,74 @@ def tables(
     layers = _layers(subjects, found)
     frames = CKA_CELLS.frame(cells), CKA_DIAGONAL.frame(diagonal), CKA_LAYERS.frame(layers)
     return *frames, tuple(_warnings(sums, frames[0], layers, estimator))
+
+
+def similarity(
+    subjects: Sequence[Subject],
+    found: Found,
+    estimator: Estimator,
+    data: Dataset | Sequence[Batch],
+    batch_size: int,
+) -> pd.DataFrame:
+    """Companion measures of every pair of layers."""
+    sums = found.sums
+    if not isinstance(sums, HSICSums) or not sums.measures:
+        return SIMILARITY.frame(())
+    means, left_out = sums.companion_means()
+    low, high = jackknife_interval(means, left_out)
+    size = _full_batch(sums, estimator, data, batch_size)
+    rows: list[dict[str, Any]] = []
+    for i, j in _pairs(len(subjects)):
+        statuses = (_statuses(found, i), _statuses(found, j))
+        for place, measure in enumerate(MEASURES[name] for name in sums.measures):
+            block = (place, sums.spans[i], sums.spans[j])
+            rows += [
+                {
+                    "network_a": subjects[i].label,
+                    "network_b": subjects[j].label,
+                    "measure": measure.identifier_of(estimator.kernel),
+                    "chance": measure.chance(size),
+                    "n": sums.examples,
+                    "batch_size": size,
+                    **_places(x, a, y, b),
+                    "value": means[block][x, y],
+                    "low": low[block][x, y],
+                    "high": high[block][x, y],
+                    "status": _status(statuses, x, y, means[block][x, y], measure.undefined),
+                }
+                for (x, a), (y, b) in itertools.product(enumerate(found.layers[i]), enumerate(found.layers[j]))
+            ]
+    return SIMILARITY.frame(rows)
+
+
+def _pairs(networks: int) -> list[tuple[int, int]]:
+    return list(itertools.combinations(range(networks), 2)) or [(0, 0)]
+
+
+def _full_batch(sums: Estimates, estimator: Estimator, data: Dataset | Sequence[Batch], batch_size: int) -> int:
+    """Examples of a full batch."""
+    if isinstance(data, Dataset) and not estimator.full:
+        return min(batch_size, len(data))
+    return round(sums.examples / int(sums.batches.sum()))
+
+
+def _places(x: int, a: Layer, y: int, b: Layer) -> dict[str, Any]:
+    return {
+        "layer_a": a.name,
+        "layer_b": b.name,
+        "role_a": a.role,
+        "role_b": b.role,
+        "index_a": x,
+        "index_b": y,
+    }
+
+
+def _status(statuses: tuple[Sequence[str], Sequence[str]], x: int, y: int, value: float, undefined: str) -> str:
+    """Why a value is undefined: for its layers, or else as given; "ok" where it isn't."""
+    if np.isfinite(value):
+        return "ok"
+    status = statuses[0][x] if statuses[0][x] != "ok" else statuses[1][y]
+    return status if status != "ok" else undefined
 
 
 def _undefined(sums: Estimates) -> list[int]:
@@ -114,19 +181,13 @@ def _cells(
 ) -> list[dict[str, Any]]:
     cells = []
     for (x, a), (y, b) in itertools.product(enumerate(layers[0]), enumerate(layers[1])):
-        status = statuses[0][x] if statuses[0][x] != "ok" else statuses[1][y]
         cells.append(
             {
                 **shared,
-                "layer_a": a.name,
-                "layer_b": b.name,
-                "role_a": a.role,
-                "role_b": b.role,
-                "index_a": x,
-                "index_b": y,
+                **_places(x, a, y, b),
                 **{name: array[x, y] for name, array in arrays.items()},
                 "independent": estimator.independent(shared["batch_size"], a.size, b.size),
-                "status": status if status != "ok" or np.isfinite(arrays["value"][x, y]) else "no self-similarity",
+                "status": _status(statuses, x, y, arrays["value"][x, y], "no self-similarity"),
             }
         )
     return cells
