@@ -31,6 +31,9 @@ TOP = 5
 _ARRAYS = ("unbiased", "biased", "pairing", "batches", "top", "companions", "permuted")
 """What a state holds beside facts."""
 
+_ROUNDING = 1e-12
+"""Nothing of a layer is left beside a covariate if less than this of its HSIC with itself is."""
+
 Floats = NDArray[np.float64]
 
 
@@ -348,8 +351,11 @@ def ratio(hsic: Floats, covariate: int | None = None) -> Floats:
     if covariate is not None:
         shared = hsic[..., :, covariate]
         own = np.where(hsic[..., covariate, covariate] > 0, hsic[..., covariate, covariate], np.nan)
+        rounding = _ROUNDING * np.diagonal(hsic, axis1=-2, axis2=-1)
         hsic = hsic - shared[..., :, None] * shared[..., None, :] / own[..., None, None]
     own = np.diagonal(hsic, axis1=-2, axis2=-1)
+    if covariate is not None:
+        own = np.where(own > rounding, own, 0)
     root = np.sqrt(np.where(own > 0, own, np.nan))
     # one product of the roots, so that the quotient is exactly symmetric
     quotient: Floats = hsic / (root[..., :, None] * root[..., None, :])

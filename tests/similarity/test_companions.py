@@ -278,11 +278,18 @@ def test_the_kernel_stands_in_the_name():
         *subjects(), data=data_of(images_of(30)), batch_size=15, measures=("procrustes", "rsa"), kernel="rbf"
     ).companions
     assert set(table["measure"]) == {f"{IDENTIFIERS[name]}/kernel=rbf(1 median)" for name in ("procrustes", "rsa")}
-    x, y = pair()
-    linear, rbf = values_of([x, y]), values_of([x, y], kernel=Kernel("rbf", 0.3))
+    x, y = pair(seed=1)
+    linear, rbf = values_of([x, y]), values_of([x, y], kernel=Kernel("rbf", 0.8))
     assert rbf["rsa"][0, 1] == pytest.approx(linear["rsa"][0, 1], abs=1e-12)
     assert rbf["mutual-knn"][0, 1] == linear["mutual-knn"][0, 1]
-    assert abs(rbf["procrustes"][0, 1] - linear["procrustes"][0, 1]) > 1e-3
+    roots = []
+    for each in (x, y):
+        centring = np.eye(30) - 1 / 30
+        values, vectors = np.linalg.eigh(centring @ naive.rbf_gram(each, 0.8) @ centring)
+        roots.append(vectors * np.sqrt(values.clip(min=0)) @ vectors.T)
+    expected = np.linalg.svd(roots[0] @ roots[1], compute_uv=False).sum() / math.prod(map(np.linalg.norm, roots))
+    assert rbf["procrustes"][0, 1] == pytest.approx(expected, abs=1e-7)
+    assert abs(expected - linear["procrustes"][0, 1]) > 1e-2
 
 
 class TestSums:
