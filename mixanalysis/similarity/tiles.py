@@ -156,8 +156,7 @@ class LayerGram:
         if self.spread == 0:
             return torch.zeros_like(product)
         distances = (self.squares[rows, None] + self.squares[None, columns] - 2 * product.double()).clamp_(min=0)
-        kernel = torch.exp_(distances.mul_(-1 / self.spread))
-        return kernel.fill_diagonal_(1) if rows == columns else kernel
+        return torch.exp_(distances.mul_(-1 / self.spread))
 
     def times(self, weights: Tensor) -> Tensor:
         """K w of the linear kernel, for float64 weights of shape (n,)."""

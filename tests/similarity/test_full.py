@@ -93,7 +93,8 @@ def test_it_is_the_definition(estimator, kernel, count, tile, monkeypatch):
 @pytest.mark.parametrize("covariate", ["", "input"])
 @pytest.mark.parametrize("kernel", ["linear", "rbf"])
 @pytest.mark.parametrize("alone", [True, False], ids=["one network", "two networks"])
-def test_it_is_the_mini_batch_estimator_of_one_batch(alone, kernel, covariate):
+def test_it_is_the_mini_batch_estimator_of_one_batch(alone, kernel, covariate, monkeypatch):
+    sizes_of_tiles(monkeypatch, 4)
     subjects = pair()[: 1 if alone else 2]
     images = images_of(90)
     images[7] *= 9
@@ -186,6 +187,7 @@ class TestBothWays:
 
     @pytest.mark.parametrize("within", [True, False])
     def test_they_are_the_same(self, within, monkeypatch):
+        sizes_of_tiles(monkeypatch, 2)
         monkeypatch.setattr(tiles, "_BLOCK", 7)
         monkeypatch.setattr(tiles, "_CELLS", 24)
         generator = torch.Generator().manual_seed(0)

@@ -100,11 +100,23 @@ def test_equal_features_have_the_smallest_value(kernel):
     assert same["p_value"].tolist() == [0.01, 0.01]
 
 
+def test_pairings_that_change_nothing_count():
+    a, b, data = subject("a", 0), subject("b", 0), data_of(4)
+    cells = mx.cka(a, b, data=data, batch_size=4, permutations=200, seed=1).cells
+    generator = np.random.default_rng([1, 0])
+    unmoved = sum(generator.permutation(4).tolist() == [0, 1, 2, 3] for _ in range(200))
+    assert unmoved > 0
+    same = cells[cells["layer_a"] == cells["layer_b"]]
+    assert same["p_value"].min() >= (1 + unmoved) / 201
+
+
 def test_a_network_with_itself():
-    cells = mx.cka(subject("a", 0), data=data_of(24), batch_size=8, permutations=49).cells
+    noisy = Subject("a", nn.Sequential(*map(Noise, range(4))), {str(place): str(place) for place in range(4)})
+    cells = mx.cka(noisy, data=data_of(24), batch_size=8, permutations=49).cells
     matrix = cells.pivot_table("p_value", "index_a", "index_b").to_numpy()
     np.testing.assert_array_equal(matrix, matrix.T)
-    assert np.diagonal(matrix).tolist() == [0.02, 0.02]
+    assert np.diagonal(matrix).tolist() == [0.02] * 4
+    assert len(np.unique(matrix)) > 3
 
 
 def test_values_of_independent_features_are_uniform():
@@ -129,7 +141,8 @@ def test_related_features_have_small_values():
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_shares_of_several_processes_are_the_whole(processes, monkeypatch):
-    networks, data = [subject("a", 0), subject("b", 1), subject("c", 2)], data_of(70)
+    *networks, data = shuffled(70)
+    networks.append(Subject("c", nn.Sequential(Noise(1)), {"noise": "0"}))
     whole = mx.cka(*networks, data=data, batch_size=8, permutations=20, measures=("rsa",))
     states = []
     for rank in range(processes):
@@ -141,6 +154,7 @@ def test_shares_of_several_processes_are_the_whole(processes, monkeypatch):
     monkeypatch.setattr(distributed, "gathered", lambda _value: states)
     together = mx.cka(*networks, data=data.first(8), batch_size=8, permutations=20, measures=("rsa",))
     pd.testing.assert_frame_equal(together.cells, whole.cells)
+    assert whole.cells["p_value"].nunique() > 2
     pd.testing.assert_frame_equal(together.companions, whole.companions)
 
 
