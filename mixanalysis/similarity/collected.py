@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,26 +33,43 @@ class Budget:
     """Where arrays go.
 
     Attributes:
-        memory: bytes of arrays in memory; what comes after lies in files.
+        memory: bytes of arrays in memory; those for which there is no room lie in files.
         folder: for these files, which are never removed here.
         used: bytes of arrays in memory so far.
-        files: how many files there are.
+        room: bytes that are left for files; None before the first.
+        files: how many there are.
     """
 
     memory: int
     folder: Path
     used: int = 0
+    room: int | None = None
     files: int = 0
 
     def array(self, rows: int, like: Tensor) -> Tensor:
-        """An empty array with the columns, the dtype and, in memory, the device of another."""
+        """An empty array with the columns, the dtype and, in memory, the device of another.
+
+        Raises:
+            UsageError: there is no room on the disk.
+        """
         size = rows * like.shape[1]
-        if self.used + size * like.element_size() <= self.memory:
-            self.used += size * like.element_size()
+        needed = size * like.element_size()
+        if self.used + needed <= self.memory:
+            self.used += needed
             if like.device.type != "cpu":
                 return like.new_empty(rows, like.shape[1])
             # numpy asks for huge pages, which are faster to fill and to read
             return torch.from_numpy(np.empty((rows, like.shape[1]), _NUMPY[like.dtype]))
+        if self.room is None:
+            self.room = shutil.disk_usage(self.folder).free
+        if needed > self.room:
+            message = (
+                f"features of one layer need {needed / 2**30:.1f} GiB, {self.folder.parent} has {self.room / 2**30:.1f}"
+                " left; use fewer images or layers, pool over tokens, or set TMPDIR to a larger disk"
+            )
+            raise UsageError(message)
+        # a file takes its room only when it is written to
+        self.room -= needed
         self.files += 1
         path = str(self.folder / f"{self.files}.features")
         return torch.from_file(path, shared=True, size=size, dtype=like.dtype).view(rows, like.shape[1])
@@ -145,7 +163,7 @@ def collect(
     """Run all networks on all batches and keep their features, centred.
 
     Raises:
-        UsageError: there are fewer than four examples.
+        UsageError: there are fewer than four examples, or no room for their features.
         DataError: a network's layers or their sizes change from batch to batch, or none has finite features.
     """
     expected = len(data) if isinstance(data, Dataset) else 0
@@ -182,7 +200,7 @@ def collect(
 
 def centred(features: Tensor) -> Tensor:
     """Centre features of shape (n, d) where they are, and bring them into the range where products are exact."""
-    mean = features.mean(dim=0)
+    mean = features.mean(dim=0, dtype=torch.float64).to(features.dtype)
     largest = 0.0
     for part in features.split(_ROWS):
         torch.sub(part, mean, out=part)

@@ -30,8 +30,9 @@ from mixanalysis.similarity.stream import Plan, Progress, Source
 from mixanalysis.similarity.subjects import Layer
 from mixanalysis.similarity.tiles import GramSums, Groups, LayerGram, Pairs, by_features, by_tiles
 
-_PER_CELL = (4000, 70)
-"""What else is done for each cell of a cross-covariance, or of a Gram matrix, in multiplications that take as long."""
+_PER_COVARIANCE = 4000
+_PER_GRAM = 70
+"""What else is done for a cell of a cross-covariance, or of a Gram matrix, in multiplications that take as long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,8 @@ def full(
     """HSIC over all examples: collect all features, then sum over Gram matrices or cross-covariances.
 
     Raises:
-        UsageError: there are fewer than four examples or several processes; or what only batches have is asked for.
+        UsageError: there are fewer than four examples, no room for features, or several processes; or what only
+            batches have is asked for.
         DataError: a network's layers or their sizes change from batch to batch, or none has finite features.
     """
     if distributed.world().size > 1:
@@ -162,7 +164,7 @@ def _features_are_cheaper(grams: Sequence[LayerGram], pairs: Pairs) -> bool:
     crossed = sum(sum(sizes[a]) * sum(sizes[b]) for a, b in pairs) + sum(size**2 for size in sizes)
     multiplied = sum((a.stop - a.start) * (b.stop - b.start) for a, b in pairs)
     cells = n**2 / 2
-    return bool((n + _PER_CELL[0]) * crossed < cells * (sum(sizes) + _PER_CELL[1] * len(sizes) + multiplied))
+    return bool((n + _PER_COVARIANCE) * crossed < cells * (sum(sizes) + _PER_GRAM * len(sizes) + multiplied))
 
 
 def _hsic(sums: GramSums, place: int, left_out: slice | None, eps: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,9 +178,10 @@ def _hsic(sums: GramSums, place: int, left_out: slice | None, eps: Tensor) -> tu
     inner, totals = sums.inner[place], rows.sum(dim=1)
     sums_of_rows, outer = rows @ rows.mT * (2 / (n - 2)), torch.outer(totals, totals) / ((n - 1) * (n - 2))
     unbiased = inner - sums_of_rows + outer
-    # where only rounding errors would be left: of the entries, as for constant features, or of these three terms
-    own, terms = unbiased.diagonal(), (inner + sums_of_rows + outer).diagonal()
-    rounding = torch.maximum((n * 8 * eps * diagonals.amax(dim=1)).square(), 64 * torch.finfo(terms.dtype).eps * terms)
+    # where only rounding errors would be left: of the entries, as for constant features, or of these terms
+    terms = (inner + sums_of_rows + outer).diagonal() + diagonals.square().sum(dim=1)
+    own = unbiased.diagonal()
+    rounding = torch.maximum((n * 8 * eps * diagonals.amax(dim=1)).square(), 32 * sums.eps * terms)
     own[own <= rounding] = 0
     rows += diagonals
     totals = rows.sum(dim=1)

@@ -119,8 +119,9 @@ def cka(
         limit: use only the first images.
         tolerance: stop once every interval is at most this wide to either side; checked every 32 batches; for
             mini-batch estimators.
-        measures: companions of CKA, each batch for itself: "procrustes", "mutual-knn", "rsa", "angular", "svcca" (see
-            `companions.MEASURES`); for mini-batch estimators.
+        measures: companions of CKA, each batch for itself: "procrustes", "mutual-knn", "rsa", "angular" (a distance,
+            0 to pi/2), "svcca" (biased upwards unless the images are many beside the dimensions kept); see
+            `companions.MEASURES`. For mini-batch estimators.
         permutations: random pairings of each batch's examples for p-values of the unbiased HSIC; for mini-batch
             estimators that regress nothing out.
         seed: of these pairings.

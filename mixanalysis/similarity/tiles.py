@@ -100,6 +100,7 @@ class GramSums:
         rows: shape (layers, g, n), row sums over the columns of each group.
         squares: shape (layers, n), row sums of squares.
         diagonals: shape (layers, n), the diagonals that K~ lacks.
+        eps: shape (layers,), relative rounding error of <K, K>.
     """
 
     groups: Groups
@@ -107,13 +108,15 @@ class GramSums:
     rows: Tensor
     squares: Tensor
     diagonals: Tensor
+    eps: Tensor
 
     @classmethod
     def zeros(cls, layers: int, groups: Groups, device: torch.device) -> GramSums:
         """Before anything is added."""
         new, count, n = partial(torch.zeros, dtype=torch.float64, device=device), len(groups.slices), groups.examples
         inner, rows = new(1 + count, layers, layers), new(layers, count, n)
-        return cls(groups, inner, rows, new(layers, n), new(layers, n))
+        eps = torch.full_like(inner[0, 0], torch.finfo(inner.dtype).eps)
+        return cls(groups, inner, rows, new(layers, n), new(layers, n), eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,9 +163,10 @@ class LayerGram:
 
     def times(self, weights: Tensor) -> Tensor:
         """K w of the linear kernel, for float64 weights of shape (n,)."""
-        parts = [(block, self.features[block].to(self.device)) for block in _blocks(self.features)]
-        whole = torch.stack([weights[block].to(part.dtype) @ part for block, part in parts]).sum(dim=0)
-        return torch.cat([part @ whole for _, part in parts]).double()
+        blocks, dtype = _blocks(self.features), self.features.dtype
+        parts = [weights[block].to(dtype) @ self.features[block].to(self.device) for block in blocks]
+        whole = torch.stack(parts).sum(dim=0)
+        return torch.cat([self.features[block].to(self.device) @ whole for block in blocks]).double()
 
 
 def by_tiles(layers: Sequence[LayerGram], pairs: Pairs, groups: Groups) -> GramSums:
@@ -242,7 +246,9 @@ def by_features(layers: Sequence[LayerGram], pairs: Pairs, groups: Groups) -> Gr
         shared = diagonals[a] * diagonals[b]
         without = shared.sum() - torch.stack([torch.zeros_like(shared[0]), *(shared[part].sum() for part in slices)])
         inner[:, a, b] = inner[:, b, a] = _norms(layers[a], layers[b], slices) - without
-    return GramSums(groups, inner, rows, squares, diagonals)
+    # sums over examples are in the features' own precision
+    eps = [torch.finfo(layer.features.dtype).eps for layer in layers]
+    return GramSums(groups, inner, rows, squares, diagonals, torch.tensor(eps).to(diagonals))
 
 
 def _span(part: slice) -> range:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -278,6 +279,19 @@ def test_files_and_memory_give_the_same(memory, known):
     pd.testing.assert_frame_equal(results[0].layers, results[1].layers)
     whole = mx.cka(*pair(), data=data_of(images), estimator="full", batch_size=40)
     np.testing.assert_allclose(results[0].cells[COLUMNS], whole.cells[COLUMNS], rtol=1e-12)
+
+
+def test_no_room_for_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=2**30 * 3 // 2))
+    images = torch.zeros(4, 1, dtype=torch.float64).expand(4, 2**26)
+    subject = Subject("a", nn.Sequential(nn.Identity()), {"x": "0"})
+    message = (
+        r"^features of one layer need 2\.0 GiB, .* has 1\.5 left; use fewer images or layers, pool over tokens, or"
+    )
+    with pytest.raises(UsageError, match=message):
+        mx.cka(subject, data=data_of(images), estimator="full", memory=0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_are_removed(tmp_path, monkeypatch):
