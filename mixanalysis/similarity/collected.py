@@ -200,7 +200,10 @@ def collect(
 
 def centred(features: Tensor) -> Tensor:
     """Centre features of shape (n, d) where they are, and bring them into the range where products are exact."""
-    mean = features.mean(dim=0, dtype=torch.float64).to(features.dtype)
+    mean = features.mean(dim=0)
+    if not bool(mean.isfinite().all()):
+        # their sum has overflowed
+        mean = features.mean(dim=0, dtype=torch.float64).to(features.dtype)
     largest = 0.0
     for part in features.split(_ROWS):
         torch.sub(part, mean, out=part)

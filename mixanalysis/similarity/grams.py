@@ -132,10 +132,10 @@ def _add_triangle_(matrix: Tensor, features: Tensor) -> None:
 
 
 def squared(features: Tensor) -> Tensor:
-    """Products of all pairs of examples as they are, uncentred: from shape (n, d) to (n, n), symmetric."""
+    """Lower triangle of the products of all pairs of examples as they are, uncentred: from shape (n, d) to (n, n)."""
     matrix = features.new_zeros(len(features), len(features))
     _add_triangle_(matrix, features)
-    return mirror_(matrix)
+    return matrix
 
 
 def squared_distances(matrix: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from mixanalysis.similarity.grams import Kernel, median_square, squared, squared_distances
+from mixanalysis.similarity.grams import Kernel, median_square, mirror_, squared, squared_distances
 
 GROUPS = 16
 """Examples are left out in this many groups of consecutive ones, for the jackknife."""
@@ -150,16 +150,20 @@ class LayerGram:
         parts = [self.features[block].to(self.device) for block in _blocks(self.features)]
         return torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in parts]).square()
 
-    def tile(self, rows: slice, columns: slice) -> Tensor:
-        """K[rows, columns]."""
+    def write(self, tile: Tensor, rows: slice, columns: slice) -> None:
+        """Write K[rows, columns], on the diagonal its lower triangle, in at least the features' precision."""
         high = self.features[rows].to(self.device)
-        product = squared(high) if rows == columns else high @ self.features[columns].to(self.device).mT
-        if self.spread is None:
-            return product
+        if rows == columns:
+            tile.copy_(squared(high))
+        elif tile.dtype == high.dtype:
+            torch.mm(high, self.features[columns].to(self.device).mT, out=tile)
+        else:
+            tile.copy_(high @ self.features[columns].to(self.device).mT)
         if self.spread == 0:
-            return torch.zeros_like(product)
-        distances = (self.squares[rows, None] + self.squares[None, columns] - 2 * product.double()).clamp_(min=0)
-        return torch.exp_(distances.mul_(-1 / self.spread))
+            tile.zero_()
+        elif self.spread is not None:
+            distances = (self.squares[rows, None] + self.squares[None, columns] - 2 * tile.double()).clamp_(min=0)
+            tile.copy_(torch.exp_(distances.mul_(-1 / self.spread)))
 
     def times(self, weights: Tensor) -> Tensor:
         """K w of the linear kernel, for float64 weights of shape (n,)."""
@@ -177,9 +181,10 @@ def by_tiles(layers: Sequence[LayerGram], pairs: Pairs, groups: Groups) -> GramS
         for columns in groups.runs(panel):
             products = _products(layers, panel, columns)
             for high, wide in itertools.product(groups.tiles_in(panel), groups.tiles_in(columns)):
+                if wide.start > high.start:
+                    continue
                 cells = products[:, _within(high, panel), _within(wide, columns)].double()
-                mirrored = columns.start < panel.start
-                inner = _add(found, cells, (high, wide), pairs, mirrored=mirrored)
+                inner = _add(found, cells, (high, wide), pairs)
                 found.inner[0] += inner
                 for group in {groups.group(high), groups.group(wide)}:
                     touched[group] += inner
@@ -197,23 +202,23 @@ def _products(layers: Sequence[LayerGram], rows: slice, columns: slice) -> Tenso
     shape = (len(layers), rows.stop - rows.start, columns.stop - columns.start)
     products = torch.empty(shape, dtype=dtype, device=layers[0].device)
     for position, layer in enumerate(layers):
-        products[position] = layer.tile(rows, columns)
+        layer.write(products[position], rows, columns)
     return products
 
 
-def _add(found: GramSums, cells: Tensor, place: tuple[slice, slice], pairs: Pairs, *, mirrored: bool) -> Tensor:
-    """Add one tile of all layers, and give the inner products with each other, shape (layers, layers).
+def _add(found: GramSums, cells: Tensor, place: tuple[slice, slice], pairs: Pairs) -> Tensor:
+    """Add one tile of all layers with its mirror image, and give the inner products, shape (layers, layers).
 
     Args:
         found: what is added to.
-        cells: float64, shape (layers, rows, columns); the diagonal of a tile upon it is taken out.
+        cells: float64, shape (layers, rows, columns), overwritten; of a tile upon the diagonal its lower triangle.
         place: rows and columns of the tile.
         pairs: which layers are multiplied.
-        mirrored: the tile above the diagonal isn't among the others, and is added with this one.
     """
     rows, columns = place
-    if rows == columns:
-        diagonal = cells.diagonal(dim1=1, dim2=2)
+    mirrored = rows != columns
+    if not mirrored:
+        diagonal = mirror_(cells).diagonal(dim1=1, dim2=2)
         found.diagonals[:, rows] = diagonal
         diagonal.zero_()
     squared = cells.square()
