@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
+from mixanalysis.errors import ToldElsewhereError
+
 T = TypeVar("T")
 
 
@@ -38,18 +40,36 @@ def world() -> World:
 
 @contextlib.contextmanager
 def joined() -> Iterator[World]:
-    """Join the other processes of torchrun; nothing happens without it."""
+    """Join the other processes of torchrun; nothing happens without it.
+
+    A process that fails doesn't wait for the others: torchrun ends them.
+
+    Raises:
+        ToldElsewhereError: this process failed after another one, or because of it.
+    """
     if declared().size == 1:
         yield World()
         return
     import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
 
+    store, rank, size = next(rendezvous("env://"))
     # sums travel through the host's memory, whatever the device
-    dist.init_process_group("gloo")
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
     try:
         yield world()
+    except Exception as error:
+        if store.add("failures", 1) > 1:
+            raise ToldElsewhereError(str(error)) from error
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def own_device(device: str) -> str:
+    """This process's own accelerator, where only its kind is named: processes of one machine don't share one."""
+    local = os.environ.get("LOCAL_RANK")
+    return f"{device}:{local}" if local is not None and device.isalpha() and device != "cpu" else device
 
 
 def gathered(value: T) -> list[T]:

@@ -41,3 +41,7 @@ class CheckFailedError(MixanalysisError):
     """A verification that the user asked for did not hold."""
 
     exit_code = 5
+
+
+class ToldElsewhereError(MixanalysisError):
+    """Another process of the same run has failed and said why; this one ends without a word."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -11,62 +13,152 @@ from mixanalysis_cli import options, terminal
 NAME = "cka"
 
 
+class Estimator(StrEnum):
+    """Estimators of CKA."""
+
+    minibatch = "minibatch"
+    minibatch_biased = "minibatch-biased"
+    full = "full"
+    full_biased = "full-biased"
+
+
+class Covariate(StrEnum):
+    """What is regressed out."""
+
+    none = "none"
+    input = "input"
+
+
+class Scale(StrEnum):
+    """Colour scales of heat maps."""
+
+    unit = "unit"
+    auto = "auto"
+
+
 @terminal.reporting
 def command(
     context: typer.Context,
     checkpoints: options.Checkpoints,
     output: options.Output = None,
+    floor: Annotated[
+        list[Path] | None,
+        typer.Option("--floor", help="Checkpoint of an untrained network, the floor; repeatable.", show_default=False),
+    ] = None,
+    ceiling: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--ceiling", help="Checkpoint of the first network from another seed; repeatable.", show_default=False
+        ),
+    ] = None,
     data: options.Data = "digits",
     limit: options.Limit = None,
     batch_size: options.BatchSize = 64,
+    estimator: Annotated[
+        Estimator,
+        typer.Option("--estimator", help="Mean over batches or one HSIC over all images; unbiased or biased."),
+    ] = Estimator.minibatch,
+    kernel: options.KernelChoice = options.Kernel.linear,
+    bandwidth: options.Bandwidth = 1.0,
+    covariate: Annotated[
+        Covariate,
+        typer.Option("--covariate", help="What is regressed out of all Gram matrices: nothing, or the images'."),
+    ] = Covariate.none,
+    tol: Annotated[
+        float,
+        typer.Option(
+            "--tol",
+            min=0.0,
+            help="Stop once no interval reaches further than this to either side; checked every 32 batches.",
+            show_default="use all images",
+        ),
+    ] = 0.0,
     features: options.Features = options.Position.before_skip,
+    pool: options.Pool = options.Pooling.flatten,
     layers: options.Layers = None,
     exclude: options.Exclude = None,
     layout: options.Layout = None,
     assume: options.Assume = None,
     weights: options.Weights = options.WeightsChoice.auto,
+    model: options.Model = None,
+    model_a: Annotated[
+        str | None,
+        typer.Option("--model-a", help="The same for the first checkpoint, its floor and ceiling.", show_default=False),
+    ] = None,
+    model_b: Annotated[
+        str | None, typer.Option("--model-b", help="The same for the second checkpoint.", show_default=False)
+    ] = None,
     device: options.Device = "cpu",
     dtype: options.Precision = None,
     seed: options.Seed = 0,
+    scale: Annotated[
+        Scale, typer.Option("--scale", help="Colours of heat maps from 0 to 1, or over the values that there are.")
+    ] = Scale.unit,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     dry_run: options.DryRun = False,
     force: options.Force = False,
+    resume: options.Resume = True,
     config: options.ConfigFile = None,
 ) -> None:
-    """Layerwise CKA of every pair of checkpoints, or of one with itself."""
+    """Layerwise CKA of every pair of checkpoints, or of one with itself; under torchrun, batches are shared out."""
+    from mixanalysis import distributed
     from mixanalysis.layouts import load_all
     from mixanalysis.report import Request
-    from mixanalysis.report.commands import cka_report
+    from mixanalysis.report.similarity import Comparison, cka_report
+    from mixanalysis.similarity import Models, open_all
+    from mixanalysis.similarity.opening import summary
 
     out = output or Path("reports/cka")
-    networks = load_all(checkpoints, layout, assume=options.assumed(assume), weights=weights.value)
-    if dry_run:
-        for network in networks:
-            typer.echo(f"{network.provenance.path}: {network.family}, {len(network.taps)} blocks")
-        typer.echo(f"{out}: tables/cka.csv, tables/cka_diagonal.csv, figures, manifest.json")
-        return
-    request = Request(NAME, options.argv(), *options.resolved(context))
-    with terminal.progress(quiet=quiet) as stage:
+    with distributed.joined() as here, terminal.progress(quiet=quiet or not here.leads) as stage:
+        networks, controls = open_all(
+            checkpoints,
+            lambda paths: load_all(paths, layout, assume=options.assumed(assume), weights=weights.value),
+            Models(model, model_a, model_b),
+            floor or (),
+            ceiling or (),
+        )
+        if dry_run:
+            if here.leads:
+                for network in networks:
+                    typer.echo(f"{network.provenance.path}: {summary(network)}")
+                typer.echo(
+                    f"{out}: tables/cka.csv, tables/cka_diagonal.csv, tables/cka_layers.csv, figures, manifest.json"
+                )
+            return
+        how = Comparison(
+            estimator.value,
+            kernel.value,
+            bandwidth,
+            "input" if covariate is Covariate.input else "",
+            features.value,
+            pool.value,
+            tuple(layers or ()),
+            tuple(exclude or ()),
+            batch_size,
+            tol,
+            None if dtype is None else dtype.value,
+        )
         result = cka_report(
             networks,
             out,
-            request,
+            Request(NAME, options.argv(), *options.resolved(context)),
+            how,
+            controls=controls,
             data=data,
             limit=limit,
-            batch_size=batch_size,
-            position=features.value,
-            layers=layers or (),
-            exclude=exclude or (),
             device=device,
-            dtype=None if dtype is None else dtype.value,
             seed=seed,
             kind=format.value,
+            scale=scale.value,
             force=force,
+            resume=resume,
             stage=stage,
         )
+    if not here.leads:
+        return
     for warning in result.warnings:
         terminal.note(warning, quiet=quiet)
     if json:

@@ -29,6 +29,21 @@ class Position(StrEnum):
     after_skip = "after-skip"
 
 
+class Pooling(StrEnum):
+    """What of an image's features is kept."""
+
+    flatten = "flatten"
+    mean = "mean"
+    first = "first"
+
+
+class Kernel(StrEnum):
+    """Similarity of two images' features."""
+
+    linear = "linear"
+    rbf = "rbf"
+
+
 class Dtype(StrEnum):
     """Precision of the forward pass."""
 
@@ -116,13 +131,27 @@ Weights = Annotated[
 Features = Annotated[
     Position, typer.Option("--features", help="Outputs of mixing blocks, before or after the skip is added.")
 ]
+Pool = Annotated[
+    Pooling, typer.Option("--pool", help="All of an image's features, their mean over tokens, or the first token's.")
+]
+KernelChoice = Annotated[Kernel, typer.Option("--kernel", help="Similarity of two images' features.")]
+Bandwidth = Annotated[float, typer.Option("--bandwidth", help="Of the RBF kernel, in median distances.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="Your own code that builds the networks, package.module:factory, filled from the checkpoints; --layers "
+        "then means its modules.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an unexpected error.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Also write where files of others are.")]
 Resume = Annotated[
     bool,
-    typer.Option("--resume/--no-resume", help="Keep finished checkpoints and go on from interrupted ones."),
+    typer.Option("--resume/--no-resume", help="Go on from what an interrupted run has finished."),
 ]
 ConfigFile = Annotated[
     Path | None,

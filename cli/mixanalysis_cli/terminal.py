@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import typer
 from typer.core import TyperGroup
 
-from mixanalysis.errors import MixanalysisError
+from mixanalysis.distributed import declared
+from mixanalysis.errors import MixanalysisError, ToldElsewhereError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,9 +34,13 @@ def reporting(command: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
+        except ToldElsewhereError as error:
+            raise typer.Exit(error.exit_code) from None
         except MixanalysisError as error:
             raise _failed(str(error), error.exit_code) from None
         except KeyboardInterrupt:
+            if not declared().leads:
+                raise typer.Exit(INTERRUPTED) from None
             raise _failed("interrupted", INTERRUPTED) from None
         except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
             raise
@@ -61,8 +66,8 @@ class Commands(TyperGroup):
         except typer.TyperException as error:
             if not standalone:
                 raise
-            # without a message it is the help that no command asks for
-            if message := error.format_message().rstrip("."):
+            # without a message it is the help that no command asks for; every process of torchrun reads one line
+            if (message := error.format_message().rstrip(".")) and declared().leads:
                 context = getattr(error, "ctx", None)
                 _complain(message if context is None else f"{message} (see {context.command_path} --help)")
             sys.exit(error.exit_code)

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from mixanalysis.checkpoints import Checkpoint, Weights, open_checkpoint
 from mixanalysis.errors import CheckpointError, UsageError
@@ -42,6 +43,9 @@ LAYOUTS: dict[str, Layout] = {
     )
 }
 """Every layout by its name."""
+
+Labelled = TypeVar("Labelled", bound=Any)
+"""A dataclass with `label` and `provenance`."""
 
 
 def load(
@@ -139,11 +143,16 @@ def load_all(
     for name in wanted:
         if not any(name in network.provenance.assumed for network in networks):
             raise UsageError(f"no checkpoint's layout leaves {name} open: there is nothing to assume")
+    return told_apart(networks)
+
+
+def told_apart(networks: Sequence[Labelled]) -> list[Labelled]:
+    """The same with labels that differ, as `load_all` gives them; of any dataclass with `label` and `provenance`."""
     labels = [network.label for network in networks]
     shared = {name for name in labels if labels.count(name) > 1}
     parents = [network.provenance.path.resolve().parent.name for network in networks]
     labels = [f"{parent}/{name}" if name in shared else name for name, parent in zip(labels, parents, strict=True)]
-    unique: dict[str, Network] = {}
+    unique: dict[str, Labelled] = {}
     for network, name in zip(networks, labels, strict=True):
         numbered = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
         label = next(free for free in numbered if free not in unique)

@@ -9,68 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from mixanalysis import width
-from mixanalysis.datasets import open_dataset
 from mixanalysis.errors import UsageError
-from mixanalysis.features import Position
 from mixanalysis.models import Network
+from mixanalysis.report.cka_drawings import Drawing
 from mixanalysis.report.figures import spectrum_sweep, spectrum_training
 from mixanalysis.report.folder import Request, opened
 from mixanalysis.report.style import FigureFormat, figure
-from mixanalysis.report.writer import Drawing, Stage, similarity_drawings, spectrum_drawings, width_drawings
+from mixanalysis.report.writer import Stage, spectrum_drawings, width_drawings
 from mixanalysis.results import WIDTH_OPTIMA, records
 from mixanalysis.selection import matching
-from mixanalysis.similarity import CKAResult, cka
 from mixanalysis.spectra import SpectrumResult, spectrum
 from mixanalysis.spectra.analysis import LEVEL
 from mixanalysis.spectra.nulls import VarianceSource
 from mixanalysis.spectra.sweep import Convention, sweep
-
-
-def cka_report(
-    networks: Sequence[Network],
-    out: Path,
-    request: Request,
-    *,
-    data: str = "digits",
-    limit: int | None = None,
-    batch_size: int = 64,
-    position: Position = "before-skip",
-    layers: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    device: str = "cpu",
-    dtype: str | None = None,
-    seed: int = 0,
-    kind: FigureFormat = "png",
-    force: bool = False,
-    stage: Stage = lambda _name: None,
-) -> CKAResult:
-    """CKA of every pair, written to `out`.
-
-    Raises:
-        UsageError: the device isn't there, or the folder holds files of others.
-        NothingToAnalyseError: a network has no block of the wanted names.
-    """
-    _check_device(device)
-    dataset = open_dataset(data, shape=networks[0].config.input_shape, seed=seed).first(limit)
-    with opened(out, request, networks=networks, dataset=dataset, device=device, kind=kind, force=force) as folder:
-        result = cka(
-            *networks,
-            data=dataset,
-            position=position,
-            layers=matching(layers, exclude),
-            batch_size=batch_size,
-            device=device,
-            dtype=None if dtype is None else getattr(torch, dtype),
-            progress=stage("CKA"),
-        )
-        folder.table("cka", result.cells)
-        folder.table("cka_diagonal", result.diagonal)
-        for name, size, draw, arguments, _ in similarity_drawings(networks[0].label, result):
-            folder.figure(name, figure(draw, size, *arguments))
-    return result
 
 
 def spectrum_report(
@@ -248,11 +201,3 @@ def width_report(
         for name, size, draw, arguments, _ in drawings:
             folder.figure(name, figure(draw, size, *arguments))
     return result
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--device {device}: not available here: {reason}") from None

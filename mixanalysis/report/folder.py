@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -23,13 +23,25 @@ from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.files import sha256, write_text
-from mixanalysis.models import Network
+from mixanalysis.models import Provenance
 from mixanalysis.report.style import FigureFormat, save_figure
 from mixanalysis.results import to_json
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "safetensors")
+
+
+class Read(Protocol):
+    """What was read from a file: a network, for one."""
+
+    @property
+    def label(self) -> str:
+        """Its short name."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where it came from."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ def opened(
     out: Path,
     request: Request,
     *,
-    networks: Iterable[Network] = (),
+    networks: Iterable[Read] = (),
     dataset: Dataset | None = None,
     device: str = "cpu",
     kind: FigureFormat = "png",
@@ -138,7 +150,7 @@ def opened(
                 parent.rmdir()
 
 
-def inputs(networks: Iterable[Network]) -> list[dict[str, Any]]:
+def inputs(networks: Iterable[Read]) -> list[dict[str, Any]]:
     """Label, file, content and layout of each network's checkpoint, and what was assumed of it."""
     return [
         {

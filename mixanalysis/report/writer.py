@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -17,6 +16,7 @@ from mixanalysis.features import Position, accuracy
 from mixanalysis.layouts import load_all
 from mixanalysis.models import Network
 from mixanalysis.report import figures
+from mixanalysis.report.cka_drawings import Drawing, joined_maps, similarity_drawings, slug
 from mixanalysis.report.findings import Finding, compared, findings, ranking, spectrum_table
 from mixanalysis.report.folder import MANIFEST, Request, data_record, inputs, opened, versions
 from mixanalysis.report.html import Contents, write_html
@@ -95,6 +95,7 @@ def write_report(
             "layers": layer_table(loaded),
             "cka": similarity.cells,
             "cka_diagonal": similarity.diagonal,
+            "cka_layers": similarity.layers,
             "spectrum": spectra.summary,
             "spectrum_outliers": spectra.outliers,
             "singular_values": spectra.values,
@@ -178,34 +179,6 @@ def _accuracy(network: Network, dataset: Dataset | None) -> float:
     return accuracy(network, images.batches(256), dataset.labels)
 
 
-Drawing = tuple[str, tuple[float, float], Callable[..., None], tuple[Any, ...], str]
-"""File name, size in inches, what draws it, its tables, and its caption."""
-
-
-def similarity_drawings(reference: str, similarity: CKAResult) -> list[Drawing]:
-    """Means, profile against the reference network, and a heat map a pair."""
-    cells, diagonal = similarity.cells, similarity.diagonal
-    first = cells.iloc[0]
-    how = f"{first['estimator']}; {first['features']}; {first['n']} images of {first['data']}"
-    drawings: list[Drawing] = []
-    if diagonal["mean"].notna().any():
-        caption = (
-            "Mean over the diagonal of the block x block CKA of each pair of networks that have the same number "
-            "of blocks. Another seed of the same network is the ceiling for a similarity, the untrained network "
-            f"the floor. {how}."
-        )
-        size = (5.4, 1.0 + 0.22 * len(diagonal))
-        drawings.append(("cka_means", size, figures.cka_means, (diagonal,), caption))
-    if (cells["network_a"] != cells["network_b"]).any():
-        caption = f"CKA of each block of {reference} with the block at the same position of the others. {how}."
-        drawings.append(("cka_profile", (5.6, 2.9), figures.cka_profile, (cells, reference), caption))
-    for a, b in diagonal[["network_a", "network_b"]].itertuples(index=False, name=None):
-        pair = cells[(cells["network_a"] == a) & (cells["network_b"] == b)]
-        caption = f"CKA of every block of {a} with every block of {b}. {how}."
-        drawings.append((f"cka_{_slug(a)}_{_slug(b)}", (3.6, 3.3), figures.cka_heatmap, (pair,), caption))
-    return drawings
-
-
 def spectrum_drawings(spectra: SpectrumResult) -> list[Drawing]:
     """Largest values against the edge, and histograms of every network's layers."""
     caption = (
@@ -223,7 +196,7 @@ def spectrum_drawings(spectra: SpectrumResult) -> list[Drawing]:
                 f"({part.iloc[0]['variance_source']}), and outliers beyond it; p is the Tracy-Widom probability of "
                 "the largest value under the null."
             )
-            name = f"spectrum_{_slug(str(label))}" + (f"_{number}" if len(rows) > PANELS else "")
+            name = f"spectrum_{slug(str(label))}" + (f"_{number}" if len(rows) > PANELS else "")
             arguments = (part, spectra.values, spectra.nulls)
             drawings.append((name, (7.0, height), figures.spectrum_histograms, arguments, caption))
     return drawings
@@ -259,7 +232,7 @@ def _pages(
 
     pages: list[Callable[[], Page]] = [partial(_first_page, summary, found, similarity, spectra)]
     by_topic = {
-        "Similarity": _together([drawing for drawing in drawings if drawing[0].startswith("cka")]),
+        "Similarity": joined_maps([drawing for drawing in drawings if drawing[0].startswith("cka")]),
         "Spectra": [drawing for drawing in drawings if drawing[0].startswith("spectrum")],
         "Effective width": [drawing for drawing in drawings if drawing[0].startswith("width")],
     }
@@ -267,21 +240,6 @@ def _pages(
         pages += [partial(page, title, group) for group in _filled(part)]
     pages.append(partial(_provenance_page, networks, dataset))
     return pages
-
-
-def _together(drawings: Sequence[Drawing]) -> list[Drawing]:
-    """The same drawings with heat maps joined, six to a drawing."""
-    maps = [drawing for drawing in drawings if drawing[2] is figures.cka_heatmap]
-    joined = [drawing for drawing in drawings if drawing[2] is not figures.cka_heatmap]
-    for start in range(0, len(maps), 6):
-        group = maps[start : start + 6]
-        pairs = [arguments[0] for _, _, _, arguments, _ in group]
-        names = ", ".join(f"{pair.iloc[0]['network_a']} – {pair.iloc[0]['network_b']}" for pair in pairs)
-        how = group[0][4].split(". ", 1)[1]
-        caption = f"CKA of every block of one network with every block of the other: {names}. {how}"
-        size = (7.0, 3.0 * -(-len(group) // 2))
-        joined.append(("cka_maps", size, figures.cka_heatmaps, (pairs,), caption))
-    return joined
 
 
 def _filled(drawings: Sequence[Drawing], height: float = 9.6, caption: float = 0.55) -> list[list[Drawing]]:
@@ -377,7 +335,3 @@ def _provenance_page(networks: Sequence[Network], dataset: Dataset) -> Page:
     page.paragraph(", ".join(f"{name} {number}" for name, number in versions().items()))
     page.paragraph("manifest.json beside this file holds the parameters, and the sha256 of every output.")
     return page
-
-
-def _slug(label: str) -> str:
-    return "".join(character if character.isalnum() or character in "-." else "-" for character in label)

@@ -88,7 +88,9 @@ def stream(
                 plan.resume.save(own)
         if progress is not None:
             progress(raw.index + 1, max(total, raw.index + 1))
-        if plan.tolerance and (raw.index + 1) % GROUPS == 0 and _precise(_together(own), plan):
+        # an interrupted run has passed all checks before its last batch
+        due = plan.tolerance > 0 and (raw.index + 1) % GROUPS == 0 and max(done, default=0) <= raw.index
+        if due and _precise(_together(own), plan):
             break
     if own is not None and plan.resume is not None:
         plan.resume.save(own, now=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mixanalysis.datasets import Dataset
-from mixanalysis.errors import NothingToAnalyseError, UsageError
+from mixanalysis.errors import DataError, MixanalysisError, NothingToAnalyseError, UsageError
 from mixanalysis.features import (
     POOLINGS,
     Batch,
@@ -131,6 +131,7 @@ class Subject:
 
         Raises:
             UsageError: a tap gives no row of features for each example, or none of the modules ever ran.
+            DataError: the module fails on the batch.
         """
         batch = raw.at(self.input_shape)
         values: dict[Call, Tensor | None] = {}
@@ -147,7 +148,7 @@ class Subject:
                 )
 
         with capturing(self.module, self.paths, receive, pooling=self.pooling, batch=batch) as aliases:
-            run(self.module, batch)
+            self._run(raw, batch)
         repeated = {call.label for call in [*values, *aliases] if call.run > 0}
 
         def name(call: Call) -> str:
@@ -166,6 +167,21 @@ class Subject:
                 undefined[len(layers)] = "never ran"
                 layers.append(Layer(label, self.roles.get(label, ""), 0))
         return Observation(tuple(layers), (*values.values(), *[None] * len(idle)), undefined)
+
+    def _run(self, raw: RawBatch, batch: Batch) -> None:
+        try:
+            run(self.module, batch)
+        except MixanalysisError:
+            raise
+        except Exception as error:  # the user's own code may raise anything
+            reason = (str(error).splitlines() or [""])[0]
+            shape = f" of shape {_shape(batch)}" if isinstance(batch, Tensor) else ""
+            message = f"{self.label}: fails on batch {raw.index}{shape}: {type(error).__name__}: {reason}"
+            raise DataError(message) from error
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape))
 
 
 class Layer(NamedTuple):

@@ -67,7 +67,10 @@ def test_nothing_to_analyse(run, networks, command, options):
 
 
 USAGE = {
-    "unknown option": (("cka", "--nope", "a.pt"), "No such option: --nope (Possible options: --dtype, --force) (see "),
+    "unknown option": (
+        ("cka", "--nope", "a.pt"),
+        "No such option: --nope (Possible options: --dtype, --force, --model) ",
+    ),
     "unknown option of inspect": (("inspect", "a.pt", "--data", "digits"), "No such option: --data"),
     "unknown command": (("cks",), "No such command 'cks'. Did you mean 'cka'? (see "),
     "no checkpoint": (("cka",), "Missing argument 'checkpoints' (see "),
@@ -212,7 +215,7 @@ def test_an_interruption(run, networks, monkeypatch, command):
 
 
 WITHIN = {
-    "cka": "mixanalysis.report.commands.cka",
+    "cka": "mixanalysis.report.similarity.cka",
     "spectrum": "mixanalysis.report.commands.spectrum",
     "width": "mixanalysis.report.commands.figure",
     "report": "mixanalysis.report.writer.write_pdf",

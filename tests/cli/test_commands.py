@@ -94,7 +94,13 @@ class TestCKA:
         assert (table["n"] == 128).all()
         assert f"{table['value'][0]:.4g}" in answer.stdout
         outputs = ["figures/cka_means.png", "figures/cka_mlp_sw-mlp.png", "figures/cka_profile.png"]
-        assert run.files("reports/cka") == [*outputs, "manifest.json", "tables/cka.csv", "tables/cka_diagonal.csv"]
+        assert run.files("reports/cka") == [
+            *outputs,
+            "manifest.json",
+            "tables/cka.csv",
+            "tables/cka_diagonal.csv",
+            "tables/cka_layers.csv",
+        ]
         said = manifest("reports/cka")
         assert said["command"] == "cka"
         assert said["parameters"]["limit"] == 128
@@ -314,7 +320,10 @@ class TestReport:
 
 DRY = {
     "demo": ((), "reports/demo/report.pdf: report"),
-    "cka": (("mixer", "mlp"), "reports/cka: tables/cka.csv, tables/cka_diagonal.csv, figures, manifest.json"),
+    "cka": (
+        ("mixer", "mlp"),
+        "reports/cka: tables/cka.csv, tables/cka_diagonal.csv, tables/cka_layers.csv, figures, manifest.json",
+    ),
     "spectrum": (
         ("mixer",),
         "reports/spectrum: tables/spectrum.csv, tables/singular_values.csv, figures, manifest.json",

@@ -17,14 +17,14 @@ import torch
 from matplotlib.image import imread
 
 import mixanalysis as mx
-from cases import NETWORKS, module_of, network_of
+from cases import module_of
 from mixanalysis.checkpoints import save_checkpoint
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, NothingToAnalyseError, UsageError
 from mixanalysis.layouts import load
 from mixanalysis.models import Patches, Sizes, configure
-from mixanalysis.report import Request, figures, writer
-from mixanalysis.report.commands import cka_report, spectrum_report, width_report
+from mixanalysis.report import Request, writer
+from mixanalysis.report.commands import spectrum_report, width_report
 from mixanalysis.report.describe import describe, facts
 from mixanalysis.report.findings import ranking
 from mixanalysis.report.writer import layer_table, network_table
@@ -40,6 +40,7 @@ TABLES = {
     "layers",
     "cka",
     "cka_diagonal",
+    "cka_layers",
     "spectrum",
     "spectrum_outliers",
     "singular_values",
@@ -326,52 +327,6 @@ class TestRuns:
 
 
 class TestCommands:
-    def test_cka(self, networks, tmp_path):
-        result = cka_report(
-            networks,
-            tmp_path / "out",
-            Request("cka"),
-            limit=32,
-            batch_size=8,
-            layers=["*"],
-            exclude=["*channel", "1"],
-            dtype="float64",
-            kind="svg",
-        )
-        assert files_of(tmp_path / "out") == {
-            "manifest.json",
-            "tables/cka.csv",
-            "tables/cka_diagonal.csv",
-            "figures/cka_means.svg",
-            "figures/cka_profile.svg",
-            "figures/cka_mixer_sw-mlp.svg",
-        }
-        assert result.matrix.shape == (1, 1)
-        assert list(result.matrix.index) == ["0.token"]
-        double = mx.cka(*networks, limit=32, batch_size=8, dtype=torch.float64).matrix
-        assert result.matrix.iloc[0, 0] == pytest.approx(double.loc["0.token", "0"], abs=1e-14)
-        found = manifest_of(tmp_path / "out")
-        assert (found["command"], found["device"], found["data"]["images"]) == ("cka", "cpu", 32)
-
-    def test_noise_takes_its_shape_from_the_network_and_its_seed(self, tmp_path):
-        network = network_of(NETWORKS["mixer"], tmp_path / "net.safetensors")
-        values = [
-            cka_report([network], tmp_path / f"{run}", Request("cka"), data="noise", limit=8, seed=seed).matrix
-            for run, seed in enumerate((0, 0, 1))
-        ]
-        assert values[0].equals(values[1])
-        assert not values[0].equals(values[2])
-
-    def test_a_device_that_is_not_there(self, networks, tmp_path):
-        with pytest.raises(UsageError, match=r"--device nowhere: not available here: "):
-            cka_report(networks, tmp_path / "out", Request("cka"), device="nowhere")
-        assert list(tmp_path.iterdir()) == []
-
-    def test_no_such_block(self, networks, tmp_path):
-        with pytest.raises(NothingToAnalyseError, match=r"mixer: no block left to analyse"):
-            cka_report(networks, tmp_path / "out", Request("cka"), layers=["nothing"])
-        assert list(tmp_path.iterdir()) == []
-
     def test_spectrum(self, networks, tmp_path):
         result = spectrum_report(networks, tmp_path / "out", Request("spectrum"), variance="declared", exclude=["*fc2"])
         assert files_of(tmp_path / "out") == {
@@ -479,18 +434,3 @@ class TestDrawings:
         drawings = writer.spectrum_drawings(mx.spectra.SpectrumResult(summary, pd.DataFrame(), pd.DataFrame(), {}))
         assert [drawing[0] for drawing in drawings] == ["spectrum_edges", "spectrum_net_1", "spectrum_net_2"]
         assert [len(drawing[3][0]) for drawing in drawings[1:]] == [12, 4]
-
-    def test_unequal_depths_have_a_map_and_no_mean(self, networks, tmp_path):
-        config = configure("mixer", PATCHES, 10, Sizes(channels=4, depth=2))
-        save_checkpoint(tmp_path / "deep.safetensors", config, module_of(config).state_dict())
-        result = mx.cka(networks[0], load(tmp_path / "deep.safetensors"), limit=16, batch_size=8)
-        names = [drawing[0] for drawing in writer.similarity_drawings("mixer", result)]
-        assert names == ["cka_profile", "cka_mixer_deep"]
-
-    def test_captions_tell_the_conditions(self, networks):
-        result = mx.cka(*networks, limit=16, batch_size=8)
-        for drawing in writer.similarity_drawings("mixer", result):
-            caption = drawing[4]
-            for part in ("cka/kernel=linear/hsic=unbiased", "block outputs before skip", "16 images of digits (test)"):
-                assert part in caption
-        assert figures.SIGNIFICANT == 0.01

@@ -1,0 +1,57 @@
+"""Which figures of CKA are drawn, how large, and their captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mixanalysis.report import cka_figures as figures
+from mixanalysis.report.cka_figures import Scale
+from mixanalysis.similarity import CKAResult
+
+Drawing = tuple[str, tuple[float, float], Callable[..., None], tuple[Any, ...], str]
+"""File name, size in inches, what draws it, its tables, and its caption."""
+
+
+def similarity_drawings(reference: str, similarity: CKAResult, scale: Scale = "unit") -> list[Drawing]:
+    """Means, profile against the reference network, and a heat map a pair."""
+    cells, diagonal = similarity.cells, similarity.diagonal
+    first = cells.iloc[0]
+    how = f"{first['estimator']}; {first['features']}; {first['n']} images of {first['data']}"
+    drawings: list[Drawing] = []
+    if diagonal["mean"].notna().any():
+        caption = (
+            "Mean over the diagonal of the block x block CKA of each pair of networks that have the same number "
+            "of blocks. Another seed of the same network is the ceiling for a similarity, the untrained network "
+            f"the floor. {how}."
+        )
+        size = (5.4, 1.0 + 0.22 * len(diagonal))
+        drawings.append(("cka_means", size, figures.cka_means, (diagonal,), caption))
+    if (cells["network_a"] != cells["network_b"]).any():
+        caption = f"CKA of each block of {reference} with the block at the same position of the others. {how}."
+        drawings.append(("cka_profile", (5.6, 2.9), figures.cka_profile, (cells, reference), caption))
+    for a, b in diagonal[["network_a", "network_b"]].itertuples(index=False, name=None):
+        pair = cells[(cells["network_a"] == a) & (cells["network_b"] == b)]
+        caption = f"CKA of every block of {a} with every block of {b}. {how}."
+        drawings.append((f"cka_{slug(a)}_{slug(b)}", (3.6, 3.3), figures.cka_heatmap, (pair, scale), caption))
+    return drawings
+
+
+def joined_maps(drawings: Sequence[Drawing]) -> list[Drawing]:
+    """The same drawings with heat maps joined, six to a drawing."""
+    maps = [drawing for drawing in drawings if drawing[2] is figures.cka_heatmap]
+    joined = [drawing for drawing in drawings if drawing[2] is not figures.cka_heatmap]
+    for start in range(0, len(maps), 6):
+        group = maps[start : start + 6]
+        pairs = [arguments[0] for _, _, _, arguments, _ in group]
+        names = ", ".join(f"{pair.iloc[0]['network_a']} – {pair.iloc[0]['network_b']}" for pair in pairs)
+        how = group[0][4].split(". ", 1)[1]
+        caption = f"CKA of every block of one network with every block of the other: {names}. {how}"
+        size = (7.0, 3.0 * -(-len(group) // 2))
+        joined.append(("cka_maps", size, figures.cka_heatmaps, (pairs,), caption))
+    return joined
+
+
+def slug(label: str) -> str:
+    """A label as a part of a file's name."""
+    return "".join(character if character.isalnum() or character in "-." else "-" for character in label)

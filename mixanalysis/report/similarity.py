@@ -1,0 +1,185 @@
+"""CKA with its folder of tables and figures."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mixanalysis import distributed
+from mixanalysis._version import __version__
+from mixanalysis.datasets import Dataset, open_dataset
+from mixanalysis.errors import UsageError
+from mixanalysis.features import Pooling, Position
+from mixanalysis.models import Network, to_dict
+from mixanalysis.report.cka_drawings import similarity_drawings
+from mixanalysis.report.cka_figures import Scale
+from mixanalysis.report.folder import Request, inputs, opened
+from mixanalysis.report.style import FigureFormat, figure
+from mixanalysis.report.writer import Stage
+from mixanalysis.selection import matching
+from mixanalysis.similarity import CKAResult, Contender, Resume, Subject, cka
+from mixanalysis.similarity.estimators import Covariate
+from mixanalysis.similarity.grams import KernelName
+from mixanalysis.similarity.layerwise import BATCH_SIZE
+from mixanalysis.similarity.subjects import Control
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How networks are compared; names and meanings are those of `similarity.cka`.
+
+    Attributes:
+        estimator: which CKA is estimated.
+        kernel: similarity of examples.
+        bandwidth: of the RBF kernel.
+        covariate: what is regressed out.
+        position: where a mixing block's features are read.
+        pooling: what of an example's features is kept.
+        layers: patterns of blocks, or of modules of the user's own code, to keep.
+        exclude: patterns of those to leave out.
+        batch_size: images per batch.
+        tolerance: half-width of the widest interval at which to stop.
+        dtype: name of the precision of the forward pass; None for that of the checkpoint.
+    """
+
+    estimator: str = "minibatch"
+    kernel: KernelName = "linear"
+    bandwidth: float = 1.0
+    covariate: Covariate = ""
+    position: Position = "before-skip"
+    pooling: Pooling = "flatten"
+    layers: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    batch_size: int = BATCH_SIZE
+    tolerance: float = 0.0
+    dtype: str | None = None
+
+    def subject(self, contender: Contender, control: Control, device: str) -> Subject:
+        """A network with its taps, in its precision and on its device.
+
+        Raises:
+            NothingToAnalyseError: no block or module is left.
+        """
+        dtype = None if self.dtype is None else getattr(torch, self.dtype)
+        if isinstance(contender, Network):
+            keep = matching(self.layers, self.exclude)
+            return Subject.of(contender, self.position, keep, device, dtype, self.pooling, control)
+        return contender.subject(
+            self.layers, self.exclude, pooling=self.pooling, device=device, dtype=dtype, control=control
+        )
+
+
+def cka_report(
+    networks: Sequence[Contender],
+    out: Path,
+    request: Request,
+    how: Comparison | None = None,
+    *,
+    controls: Sequence[Control] = (),
+    data: str = "digits",
+    limit: int | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    kind: FigureFormat = "png",
+    scale: Scale = "unit",
+    force: bool = False,
+    resume: bool = False,
+    stage: Stage = lambda _name: None,
+) -> CKAResult:
+    """CKA of every pair, written to `out`.
+
+    Under torchrun every process takes its share of the batches, and the first of them writes.
+
+    Args:
+        networks: one (compared with itself) or more.
+        out: the folder.
+        request: what was asked for.
+        how: how they are compared.
+        controls: for each network, "floor", "ceiling" or "".
+        data: name of a data set.
+        limit: use only the first images.
+        device: where the networks run.
+        seed: of random data.
+        kind: file format of the figures.
+        scale: colours of the heat maps from 0 to 1 ("unit"), or over the values that there are ("auto").
+        force: also write into a folder that holds files of others.
+        resume: keep finished batches in a hidden folder beside `out` until all is written, and start from those of a
+            run of the same content that was killed.
+        stage: asked for a progress callback.
+
+    Raises:
+        UsageError: the device isn't there, or the folder holds files of others.
+        NothingToAnalyseError: a network has no block of the wanted names.
+    """
+    how = how or Comparison()
+    device = distributed.own_device(device)
+    _check_device(device)
+    nothing: Control = ""
+    stands = [*controls, *[nothing] * (len(networks) - len(controls))]
+    shape = next((network.config.input_shape for network in networks if isinstance(network, Network)), None)
+    dataset = open_dataset(data, shape=shape, seed=seed).first(limit)
+    here = distributed.world()
+    with contextlib.ExitStack() as stack:
+        folder = None
+        if here.leads:
+            folder = stack.enter_context(
+                opened(out, request, networks=networks, dataset=dataset, device=device, kind=kind, force=force)
+            )
+        subjects = [how.subject(network, control, device) for network, control in zip(networks, stands, strict=True)]
+        state = Resume(out.parent / f".{out.name}.resume", _key(networks, subjects, dataset, how)) if resume else None
+        result = cka(
+            *subjects,
+            data=dataset,
+            estimator=how.estimator,
+            kernel=how.kernel,
+            bandwidth=how.bandwidth,
+            covariate=how.covariate,
+            batch_size=how.batch_size,
+            tolerance=how.tolerance,
+            resume=state,
+            progress=stage("CKA") if here.leads else None,
+        )
+        if folder is not None:
+            folder.table("cka", result.cells)
+            folder.table("cka_diagonal", result.diagonal)
+            folder.table("cka_layers", result.layers)
+            for name, size, draw, arguments, _ in similarity_drawings(networks[0].label, result, scale):
+                folder.figure(name, figure(draw, size, *arguments))
+    if state is not None and here.leads:
+        state.clear()
+    return result
+
+
+def _key(networks: Sequence[Contender], subjects: Sequence[Subject], dataset: Dataset, how: Comparison) -> str:
+    """Content of everything that the sums over batches follow from; no name of a file, and no device."""
+    contents: list[dict[str, Any]] = [
+        {
+            "sha256": record["sha256"],
+            "config": to_dict(network.config) if isinstance(network, Network) else network.code,
+            "taps": list(subject.paths.items()),
+        }
+        for record, network, subject in zip(inputs(networks), networks, subjects, strict=True)
+    ]
+    choices = {name: value for name, value in asdict(how).items() if name not in ("layers", "exclude")}
+    facts = {
+        "mixanalysis": __version__,
+        "networks": contents,
+        "data": dataset.fingerprint,
+        "choices": choices,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {device}: not available here: {reason}") from None

@@ -1,0 +1,168 @@
+"""Networks that the user's own code builds, filled from checkpoints."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mixanalysis.checkpoints import Checkpoint
+from mixanalysis.errors import CheckpointError, NothingToAnalyseError, UsageError
+from mixanalysis.features import Pooling, module_paths
+from mixanalysis.models import Provenance
+from mixanalysis.selection import matching
+from mixanalysis.similarity.subjects import Control, Subject
+
+
+@dataclass(frozen=True)
+class Factory:
+    """Code of the user's that builds a module.
+
+    Attributes:
+        spec: package.module:factory; the factory is called without arguments.
+        option: who named it, for messages.
+    """
+
+    spec: str
+    option: str = "--model"
+
+    def build(self) -> nn.Module:
+        """Import the code, with the current folder on the path, and call it.
+
+        Raises:
+            UsageError: the text isn't of that form, the import or the call fails, or it gives no module.
+        """
+        name, _, attribute = self.spec.partition(":")
+        if not name or not attribute:
+            raise UsageError(f"{self.option} must be package.module:factory, got {self.spec!r}")
+        if str(Path.cwd()) not in sys.path:
+            # as Python itself has it for `python -m`; stays, because the code may import more when it runs
+            sys.path.insert(0, str(Path.cwd()))
+        try:
+            code = importlib.import_module(name)
+        except Exception as error:  # the user's code may raise anything
+            raise self._failed(f"importing {name} failed", error) from error
+        try:
+            factory = functools.reduce(getattr, attribute.split("."), code)
+        except AttributeError as error:
+            raise self._failed(f"{name} has no {attribute}", error) from None
+        if not callable(factory):
+            raise UsageError(f"{self.option} {self.spec}: is a {type(factory).__name__}, not a function or class")
+        try:
+            module = factory()
+        except Exception as error:
+            raise self._failed("calling it without arguments failed", error) from error
+        if not isinstance(module, nn.Module):
+            raise UsageError(f"{self.option} {self.spec}: gives a {type(module).__name__}, expected a torch.nn.Module")
+        return module
+
+    def _failed(self, what: str, error: Exception) -> UsageError:
+        return UsageError(f"{self.option} {self.spec}: {what}: {type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True, eq=False)
+class OwnModel:
+    """A module of the user's own code with the weights of a checkpoint.
+
+    Attributes:
+        label: short name, from the file.
+        module: in eval mode.
+        provenance: where its weights came from; its layout is the factory.
+    """
+
+    label: str
+    module: nn.Module = field(repr=False)
+    provenance: Provenance
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, factory: Factory) -> OwnModel:
+        """Build the module and fill it.
+
+        Raises:
+            UsageError: the factory is of no use.
+            CheckpointError: the tensors aren't those of the module.
+        """
+        module = filled(factory.build(), checkpoint, factory.spec).eval()
+        path = checkpoint.path
+        provenance = Provenance(path, checkpoint.format, checkpoint.wrapper, factory.spec, checkpoint.ignored)
+        return cls(path.name.removesuffix(path.suffix) or path.name, module, provenance)
+
+    def subject(
+        self,
+        layers: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        *,
+        pooling: Pooling = "flatten",
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        control: Control = "",
+    ) -> Subject:
+        """Its submodules that match, as taps; all without parts by default.
+
+        Raises:
+            NothingToAnalyseError: none matches.
+        """
+        try:
+            found = module_paths(self.module, layers)
+        except UsageError as error:
+            raise NothingToAnalyseError(f"{self.label}: {error}") from None
+        paths = {name: path for name, path in found.items() if matching(exclude=exclude)(name)}
+        if not paths:
+            some = ", ".join(list(found)[:4])
+            raise NothingToAnalyseError(f"{self.label}: no module left to analyse; modules are called {some}, ...")
+        # its own instance: nothing else uses it
+        return Subject(self.label, self.module.to(device, dtype), paths, pooling=pooling, control=control)
+
+    @functools.cached_property
+    def code(self) -> str:
+        """SHA-256 of the files in which the classes of its parts are written, torch's own left out."""
+        modules = {type(part).__module__ for part in self.module.modules()}
+        files = {getattr(sys.modules[name], "__file__", None) for name in modules if name.partition(".")[0] != "torch"}
+        digest = hashlib.sha256()
+        for file in sorted(filter(None, files)):
+            digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
+        return digest.hexdigest()
+
+
+def filled(module: nn.Module, checkpoint: Checkpoint, name: str) -> nn.Module:
+    """Load a checkpoint's tensors into a module, in the module's own precision; every name must be in both.
+
+    Of tensors that the module shares under several names, one is enough.
+
+    Raises:
+        CheckpointError: names are missing or unexpected, or shapes differ.
+    """
+    state = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
+    present = {_place(value) for key, value in state.items() if key in checkpoint}
+    missing = [key for key, value in state.items() if key not in checkpoint and _place(value) not in present]
+    unexpected = [key for key in checkpoint.names if key not in state]
+    misshaped = [
+        f"{key} ({_shape(checkpoint.shape(key))}, expected {_shape(tuple(value.shape))})"
+        for key, value in state.items()
+        if key in checkpoint and checkpoint.shape(key) != tuple(value.shape)
+    ]
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
+    told = "; ".join(f"{what}: {_some(names)}" for what, names in problems.items() if names)
+    if told:
+        raise CheckpointError(f"{checkpoint.path}: its tensors aren't those of {name}: {told}")
+    module.load_state_dict({key: checkpoint.tensor(key) for key in state if key in checkpoint}, strict=False)
+    return module
+
+
+def _place(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.device, tensor.data_ptr(), tensor.shape
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a number"
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

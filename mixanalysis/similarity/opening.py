@@ -1,0 +1,86 @@
+"""From paths to what is compared: networks of known families, and those of the user's own code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixanalysis.checkpoints import open_checkpoint
+from mixanalysis.errors import UsageError
+from mixanalysis.layouts import told_apart
+from mixanalysis.models import Network
+from mixanalysis.similarity.factories import Factory, OwnModel
+from mixanalysis.similarity.subjects import Control
+
+Contender = Network | OwnModel
+"""What is compared: a network of a known family, or one of the user's own code."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Which of the user's own code builds which network, as package.module:factory.
+
+    Attributes:
+        every: all of them.
+        first: the first, and its controls.
+        second: the second.
+    """
+
+    every: str | None = None
+    first: str | None = None
+    second: str | None = None
+
+    def factories(self, count: int, controls: int) -> list[Factory | None]:
+        """For each of `count` checkpoints and of their controls, what builds it; None where its layout tells.
+
+        Raises:
+            UsageError: there is no second checkpoint to build.
+        """
+        if self.second is not None and count < 2:
+            raise UsageError("--model-b: there is no second checkpoint")
+        every = None if self.every is None else Factory(self.every)
+        first = every if self.first is None else Factory(self.first, "--model-a")
+        second = every if self.second is None else Factory(self.second, "--model-b")
+        return [first, second, *[every] * (count - 2)][:count] + [first] * controls
+
+
+def open_all(
+    paths: Sequence[str | Path],
+    load: Callable[[Sequence[str | Path]], Sequence[Network]],
+    models: Models | None = None,
+    floors: Sequence[str | Path] = (),
+    ceilings: Sequence[str | Path] = (),
+) -> tuple[list[Contender], list[Control]]:
+    """Open checkpoints, controls last, each with a label of its own.
+
+    Args:
+        paths: of checkpoints.
+        load: loads those whose layout tells their architecture.
+        models: what builds the others.
+        floors: checkpoints of untrained networks.
+        ceilings: checkpoints of the same network from other seeds.
+
+    Returns:
+        What is compared, and what each stands for.
+
+    Raises:
+        CheckpointError: a checkpoint can't be read, or its tensors don't fit.
+        UsageError: the user's code is of no use.
+    """
+    every = [*paths, *floors, *ceilings]
+    factories = (models or Models()).factories(len(paths), len(floors) + len(ceilings))
+    known = iter(load([path for path, factory in zip(every, factories, strict=True) if factory is None]))
+    found: list[Contender] = [
+        next(known) if factory is None else OwnModel.of(open_checkpoint(path), factory)
+        for path, factory in zip(every, factories, strict=True)
+    ]
+    stands: tuple[tuple[Control, int], ...] = (("", len(paths)), ("floor", len(floors)), ("ceiling", len(ceilings)))
+    return told_apart(found), [control for control, count in stands for _ in range(count)]
+
+
+def summary(contender: Contender) -> str:
+    """In a few words, what was opened."""
+    if isinstance(contender, Network):
+        return f"{contender.family}, {len(contender.taps)} blocks"
+    return f"{contender.provenance.layout}, {sum(1 for _ in contender.module.modules()) - 1} modules"

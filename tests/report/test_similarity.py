@@ -1,0 +1,125 @@
+"""CKA written to a folder: files, choices, controls, and which figures are drawn."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import mixanalysis as mx
+from cases import NETWORKS, module_of, network_of
+from mixanalysis.checkpoints import save_checkpoint
+from mixanalysis.errors import NothingToAnalyseError, UsageError
+from mixanalysis.layouts import load
+from mixanalysis.models import Patches, Sizes, configure
+from mixanalysis.report import Request
+from mixanalysis.report.cka_drawings import similarity_drawings
+from mixanalysis.report.similarity import Comparison, cka_report
+from report.drawing import files_of
+
+PATCHES = Patches(16, 16, 1, 4)
+CONFIGS = {
+    "mixer": configure("mixer", PATCHES, 10, Sizes(channels=4, depth=1)),
+    "sw-mlp": configure("sw-mlp", PATCHES, 10, Sizes(channels=4, depth=2, density=0.4)),
+}
+
+
+def network(name, folder, seed=0, epochs=1, label=None):
+    path = folder / f"{label or name}.safetensors"
+    save_checkpoint(path, CONFIGS[name], module_of(CONFIGS[name], seed=seed).state_dict(), {"seed": seed})
+    return load(path)
+
+
+@pytest.fixture(name="networks", scope="module")
+def _networks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return [network(name, folder) for name in CONFIGS]
+
+
+def test_files_and_choices(networks, tmp_path):
+    how = Comparison(layers=("*",), exclude=("*channel", "1"), batch_size=8, dtype="float64")
+    result = cka_report(networks, tmp_path / "out", Request("cka"), how, limit=32, kind="svg")
+    assert files_of(tmp_path / "out") == {
+        "manifest.json",
+        "tables/cka.csv",
+        "tables/cka_diagonal.csv",
+        "tables/cka_layers.csv",
+        "figures/cka_means.svg",
+        "figures/cka_profile.svg",
+        "figures/cka_mixer_sw-mlp.svg",
+    }
+    assert list(result.matrix.index) == ["0.token"]
+    assert result.matrix.shape == (1, 1)
+    double = mx.cka(*networks, limit=32, batch_size=8, dtype=torch.float64).matrix
+    assert result.matrix.iloc[0, 0] == pytest.approx(double.loc["0.token", "0"], abs=1e-14)
+    found = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert (found["command"], found["device"], found["data"]["images"]) == ("cka", "cpu", 32)
+
+
+CHOICES = {
+    "estimator": ("minibatch-biased", "hsic=biased"),
+    "kernel": ("rbf", "kernel=rbf(1 median)"),
+    "covariate": ("input", "without=input"),
+    "position": ("after-skip", "block outputs after skip"),
+    "pooling": ("mean", "mean over tokens"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "said"), [(n, *v) for n, v in CHOICES.items()], ids=CHOICES)
+def test_a_choice_is_the_one_of_cka(networks, tmp_path, name, value, said):
+    result = cka_report(networks, tmp_path / "out", Request("cka"), Comparison(**{name: value}, batch_size=8), limit=24)
+    expected = mx.cka(*networks, limit=24, batch_size=8, **{name: value})
+    assert result.cells.equals(expected.cells)
+    first = result.cells.iloc[0]
+    assert said in f"{first['estimator']}; {first['features']}"
+
+
+def test_controls_are_relations(networks, tmp_path):
+    floor, ceiling = (network("mixer", tmp_path, seed, label=f"mixer-{seed}") for seed in (1, 2))
+    controls = ("", "floor", "ceiling")
+    how = Comparison(batch_size=8)
+    result = cka_report(
+        [networks[0], floor, ceiling], tmp_path / "out", Request("cka"), how, controls=controls, limit=32
+    )
+    pairs = result.diagonal.set_index(["network_a", "network_b"])["relation"]
+    assert pairs["mixer", "mixer-1"] == "floor"
+    assert pairs["mixer", "mixer-2"] == "ceiling"
+
+
+def test_noise_takes_its_shape_from_the_network_and_its_seed(tmp_path):
+    net = network_of(NETWORKS["mixer"], tmp_path / "net.safetensors")
+    values = [
+        cka_report([net], tmp_path / f"{run}", Request("cka"), data="noise", limit=8, seed=seed).matrix
+        for run, seed in enumerate((0, 0, 1))
+    ]
+    assert values[0].equals(values[1])
+    assert not values[0].equals(values[2])
+
+
+def test_a_device_that_is_not_there(networks, tmp_path):
+    with pytest.raises(UsageError, match=r"--device nowhere: not available here: "):
+        cka_report(networks, tmp_path / "out", Request("cka"), device="nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_such_block(networks, tmp_path):
+    with pytest.raises(NothingToAnalyseError, match=r"mixer: no block left to analyse"):
+        cka_report(networks, tmp_path / "out", Request("cka"), Comparison(layers=("nothing",)))
+    assert list(tmp_path.iterdir()) == []
+
+
+class TestDrawings:
+    def test_unequal_depths_have_a_map_and_no_mean(self, networks, tmp_path):
+        config = configure("mixer", PATCHES, 10, Sizes(channels=4, depth=2))
+        save_checkpoint(tmp_path / "deep.safetensors", config, module_of(config).state_dict())
+        result = mx.cka(networks[0], load(tmp_path / "deep.safetensors"), limit=16, batch_size=8)
+        names = [drawing[0] for drawing in similarity_drawings("mixer", result)]
+        assert names == ["cka_profile", "cka_mixer_deep"]
+
+    def test_captions_tell_the_conditions(self, networks):
+        result = mx.cka(*networks, limit=16, batch_size=8)
+        for drawing in similarity_drawings("mixer", result):
+            caption = drawing[4]
+            for part in ("cka/kernel=linear/hsic=unbiased", "block outputs before skip", "16 images of digits (test)"):
+                assert part in caption
