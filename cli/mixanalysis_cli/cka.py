@@ -88,6 +88,7 @@ def command(
     model_b: Annotated[
         str | None, typer.Option("--model-b", help="The same for the second checkpoint.", show_default=False)
     ] = None,
+    image: options.Image = None,
     device: options.Device = "cpu",
     dtype: options.Precision = None,
     seed: options.Seed = 0,
@@ -140,6 +141,7 @@ def command(
             batch_size,
             tol,
             None if dtype is None else dtype.value,
+            options.image_shape(image),
         )
         result = cka_report(
             networks,

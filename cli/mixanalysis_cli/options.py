@@ -145,6 +145,14 @@ Model = Annotated[
         show_default=False,
     ),
 ]
+Image = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        help="Images that --model takes, such as 3x224x224, where the data can be resized.",
+        show_default="as they are",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an unexpected error.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
@@ -197,6 +205,16 @@ def assumed(texts: list[str] | None) -> dict[str, str]:
             raise UsageError(f"--assume {name} is given twice")
         values[name] = value
     return values
+
+
+def image_shape(text: str | None) -> tuple[int, int, int] | None:
+    """Channels, height and width such as 3x224x224."""
+    if text is None:
+        return None
+    parts = [int(part) for part in text.split("x") if part.isdecimal()]
+    if len(parts) != 3 or len(text.split("x")) != 3 or 0 in parts:
+        raise UsageError(f"--image must be channels x height x width, such as 3x224x224, got {text!r}")
+    return parts[0], parts[1], parts[2]
 
 
 def number(text: str, option: str) -> float:

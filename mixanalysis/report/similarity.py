@@ -28,7 +28,7 @@ from mixanalysis.similarity import CKAResult, Contender, Resume, Subject, cka
 from mixanalysis.similarity.estimators import Covariate
 from mixanalysis.similarity.grams import KernelName
 from mixanalysis.similarity.layerwise import BATCH_SIZE
-from mixanalysis.similarity.subjects import Control
+from mixanalysis.similarity.subjects import Control, Shape
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Comparison:
         batch_size: images per batch.
         tolerance: half-width of the widest interval at which to stop.
         dtype: name of the precision of the forward pass; None for that of the checkpoint.
+        image: (channels, height, width) that networks of the user's own code take; None to take images as they are.
     """
 
     estimator: str = "minibatch"
@@ -60,6 +61,7 @@ class Comparison:
     batch_size: int = BATCH_SIZE
     tolerance: float = 0.0
     dtype: str | None = None
+    image: Shape | None = None
 
     def subject(self, contender: Contender, control: Control, device: str) -> Subject:
         """A network with its taps, in its precision and on its device.
@@ -72,7 +74,13 @@ class Comparison:
             keep = matching(self.layers, self.exclude)
             return Subject.of(contender, self.position, keep, device, dtype, self.pooling, control)
         return contender.subject(
-            self.layers, self.exclude, pooling=self.pooling, device=device, dtype=dtype, control=control
+            self.layers,
+            self.exclude,
+            pooling=self.pooling,
+            device=device,
+            dtype=dtype,
+            control=control,
+            image=self.image,
         )
 
 
@@ -123,7 +131,8 @@ def cka_report(
     _check_device(device)
     nothing: Control = ""
     stands = [*controls, *[nothing] * (len(networks) - len(controls))]
-    shape = next((network.config.input_shape for network in networks if isinstance(network, Network)), None)
+    shapes = [network.config.input_shape for network in networks if isinstance(network, Network)]
+    shape = shapes[0] if shapes else how.image
     dataset = open_dataset(data, shape=shape, seed=seed).first(limit)
     here = distributed.world()
     with contextlib.ExitStack() as stack:
@@ -133,7 +142,7 @@ def cka_report(
                 opened(out, request, networks=networks, dataset=dataset, device=device, kind=kind, force=force)
             )
         subjects = [how.subject(network, control, device) for network, control in zip(networks, stands, strict=True)]
-        state = Resume(out.parent / f".{out.name}.resume", _key(networks, subjects, dataset, how)) if resume else None
+        state = Resume(out.parent / f".{out.name}.resume", _key(networks, subjects, dataset, how))
         result = cka(
             *subjects,
             data=dataset,
@@ -143,7 +152,7 @@ def cka_report(
             covariate=how.covariate,
             batch_size=how.batch_size,
             tolerance=how.tolerance,
-            resume=state,
+            resume=state if resume else None,
             progress=stage("CKA") if here.leads else None,
         )
         if folder is not None:
@@ -152,7 +161,7 @@ def cka_report(
             folder.table("cka_layers", result.layers)
             for name, size, draw, arguments, _ in similarity_drawings(networks[0].label, result, scale):
                 folder.figure(name, figure(draw, size, *arguments))
-    if state is not None and here.leads:
+    if here.leads:
         state.clear()
     return result
 

@@ -18,7 +18,7 @@ from mixanalysis.errors import CheckpointError, NothingToAnalyseError, UsageErro
 from mixanalysis.features import Pooling, module_paths
 from mixanalysis.models import Provenance
 from mixanalysis.selection import matching
-from mixanalysis.similarity.subjects import Control, Subject
+from mixanalysis.similarity.subjects import Control, Shape, Subject
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,18 @@ class OwnModel:
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         control: Control = "",
+        image: Shape | None = None,
     ) -> Subject:
         """Its submodules that match, as taps; all without parts by default.
+
+        Args:
+            layers: patterns of submodules to keep.
+            exclude: patterns of submodules to leave out.
+            pooling: what of an example's features is kept.
+            device: where it runs.
+            dtype: its precision, as it is by default.
+            control: what it stands for.
+            image: (channels, height, width) that it takes; None to take images as they are.
 
         Raises:
             NothingToAnalyseError: none matches.
@@ -118,7 +128,8 @@ class OwnModel:
             some = ", ".join(list(found)[:4])
             raise NothingToAnalyseError(f"{self.label}: no module left to analyse; modules are called {some}, ...")
         # its own instance: nothing else uses it
-        return Subject(self.label, self.module.to(device, dtype), paths, pooling=pooling, control=control)
+        module = self.module.to(device, dtype)
+        return Subject(self.label, module, paths, input_shape=image, pooling=pooling, control=control)
 
     @functools.cached_property
     def code(self) -> str:

@@ -27,6 +27,9 @@ from mixanalysis.features import (
 )
 from mixanalysis.models import Network
 
+Shape = tuple[int, int, int]
+"""(channels, height, width) of one image."""
+
 Control = Literal["", "floor", "ceiling"]
 """What a network stands for: a floor (untrained), a ceiling (other seed), or itself."""
 
@@ -54,7 +57,7 @@ class Subject:
     module: nn.Module
     paths: Mapping[str, str]
     roles: Mapping[str, str] = field(default_factory=dict)
-    input_shape: tuple[int, int, int] | None = None
+    input_shape: Shape | None = None
     features: str = "module outputs"
     pooling: Pooling = "flatten"
     config: object = None
@@ -231,7 +234,7 @@ class RawBatch:
     examples: int
     content: Dataset | Batch
 
-    def at(self, shape: tuple[int, int, int] | None) -> Batch:
+    def at(self, shape: Shape | None) -> Batch:
         """The batch as a network of that input shape takes it; None gives it as it is."""
         if not isinstance(self.content, Dataset):
             return self.content

@@ -82,6 +82,8 @@ USAGE = {
     "unknown format": (("spectrum", "a.pt", "--format", "gif"), "Invalid value for '--format': "),
     "unknown features": (("cka", "a.pt", "--features", "middle"), "Invalid value for '--features': "),
     "unknown dtype": (("cka", "a.pt", "--dtype", "int8"), "Invalid value for '--dtype': "),
+    "unknown estimator": (("cka", "a.pt", "--estimator", "median"), "Invalid value for '--estimator': "),
+    "tolerance": (("cka", "a.pt", "--tol", "-1"), "Invalid value for '--tol': "),
     "nothing asked of width": (("width",), "give --omega, or checkpoints whose own Omega to use"),
     "omega no number": (("width", "--omega", "many"), "--omega must be a number such as 1e8 or 2^19, got 'many'"),
     "omega infinite": (("width", "--omega", "9^999"), "--omega must be a number such as 1e8 or 2^19, got '9^999'"),
