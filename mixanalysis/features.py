@@ -196,7 +196,7 @@ def accuracy(network: Network, batches: Iterator[Tensor], labels: Tensor) -> flo
 
 def _rows(label: str, output: Any, count: int | None) -> Tensor:
     """The output, or the first of its tensors that has a row per example."""
-    candidates = [output] if isinstance(output, Tensor) else list(_tensors(output))
+    candidates = [output] if isinstance(output, Tensor) else list(tensors(output))
     for tensor in candidates:
         if tensor.ndim >= 2 and (count is None or len(tensor) == count):
             return tensor
@@ -206,20 +206,20 @@ def _rows(label: str, output: Any, count: int | None) -> Tensor:
     raise UsageError(f"tap {label!r} gives a {kind}; choose a module that gives a row of features for each example")
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors(value: Any) -> Iterator[Tensor]:
     """Tensors in nested tuples, lists and tables, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _tensors(item)
+            yield from tensors(item)
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors(item)
 
 
 def _first_tensor(batch: Any) -> Tensor | None:
-    return next(_tensors(batch), None)
+    return next(tensors(batch), None)
 
 
 def _mask(batch: Batch | None) -> Tensor | None:

@@ -149,7 +149,7 @@ def command(
             Request(NAME, options.argv(), *options.resolved(context)),
             how,
             controls=controls,
-            data=data,
+            data=data if options.given(context, "data") else None,
             limit=limit,
             device=device,
             seed=seed,

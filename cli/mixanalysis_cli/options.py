@@ -178,6 +178,12 @@ def argv() -> list[str]:
     return ["mixanalysis", *sys.argv[1:]]
 
 
+def given(context: typer.Context, name: str) -> bool:
+    """Whether an option was given, on the command line or in a file."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
 def resolved(context: typer.Context) -> tuple[dict[str, Any], dict[str, str]]:
     """Every parameter's value, JSON-ready, and where it came from."""
     values = {name: _plain(value) for name, value in context.params.items()}

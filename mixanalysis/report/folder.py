@@ -96,7 +96,7 @@ def opened(
     request: Request,
     *,
     networks: Iterable[Read] = (),
-    dataset: Dataset | None = None,
+    dataset: Dataset | Mapping[str, Any] | None = None,
     device: str = "cpu",
     kind: FigureFormat = "png",
     force: bool = False,
@@ -108,7 +108,7 @@ def opened(
         out: the folder; made if missing.
         request: what was asked for.
         networks: the checkpoints that were read.
-        dataset: the data that were used.
+        dataset: the data that were used, or what is known of them.
         device: where the networks ran.
         kind: file format of the figures.
         force: also write into a folder that holds files of others; they stay unless the names are equal.
@@ -134,7 +134,7 @@ def opened(
             "parameters": dict(request.parameters),
             "parameter_sources": dict(request.sources),
             "inputs": inputs(networks),
-            "data": None if dataset is None else data_record(dataset),
+            "data": data_record(dataset) if isinstance(dataset, Dataset) else dataset,
             "versions": versions(),
             "device": device,
             "started": started.isoformat(timespec="seconds"),

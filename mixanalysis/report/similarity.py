@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,15 @@ from mixanalysis.features import Pooling, Position
 from mixanalysis.models import Network, to_dict
 from mixanalysis.report.cka_drawings import similarity_drawings
 from mixanalysis.report.cka_figures import Scale
-from mixanalysis.report.folder import Request, inputs, opened
+from mixanalysis.report.folder import Request, data_record, inputs, opened
 from mixanalysis.report.style import FigureFormat, figure
 from mixanalysis.report.writer import Stage
 from mixanalysis.selection import matching
-from mixanalysis.similarity import CKAResult, Contender, Resume, Subject, cka
+from mixanalysis.similarity import CKAResult, Contender, OwnModel, Resume, Stored, Subject, cka
 from mixanalysis.similarity.estimators import Covariate
 from mixanalysis.similarity.grams import KernelName
 from mixanalysis.similarity.layerwise import BATCH_SIZE
+from mixanalysis.similarity.stored import replay
 from mixanalysis.similarity.subjects import Control, Shape
 
 
@@ -63,12 +64,18 @@ class Comparison:
     dtype: str | None = None
     image: Shape | None = None
 
-    def subject(self, contender: Contender, control: Control, device: str) -> Subject:
+    def source(self, contender: Contender, control: Control, device: str) -> Subject | Stored:
         """A network with its taps, in its precision and on its device.
 
         Raises:
-            NothingToAnalyseError: no block or module is left.
+            NothingToAnalyseError: no block, module or layer is left.
         """
+        if isinstance(contender, Stored):
+            return contender.only(matching(self.layers, self.exclude), control)
+        return self.subject(contender, control, device)
+
+    def subject(self, contender: Network | OwnModel, control: Control, device: str) -> Subject:
+        """The same of a network that runs."""
         dtype = None if self.dtype is None else getattr(torch, self.dtype)
         if isinstance(contender, Network):
             keep = matching(self.layers, self.exclude)
@@ -91,7 +98,7 @@ def cka_report(
     how: Comparison | None = None,
     *,
     controls: Sequence[Control] = (),
-    data: str = "digits",
+    data: str | None = None,
     limit: int | None = None,
     device: str = "cpu",
     seed: int = 0,
@@ -111,7 +118,7 @@ def cka_report(
         request: what was asked for.
         how: how they are compared.
         controls: for each network, "floor", "ceiling" or "".
-        data: name of a data set.
+        data: name of a data set; digits by default, or whatever the files were written for where nothing has to run.
         limit: use only the first images.
         device: where the networks run.
         seed: of random data.
@@ -128,23 +135,24 @@ def cka_report(
     """
     how = how or Comparison()
     device = distributed.own_device(device)
-    _check_device(device)
+    check_device(device)
     nothing: Control = ""
     stands = [*controls, *[nothing] * (len(networks) - len(controls))]
-    shapes = [network.config.input_shape for network in networks if isinstance(network, Network)]
-    shape = shapes[0] if shapes else how.image
-    dataset = open_dataset(data, shape=shape, seed=seed).first(limit)
+    dataset, record = _data(networks, how, data, seed)
+    dataset = dataset.first(limit)
     here = distributed.world()
     with contextlib.ExitStack() as stack:
         folder = None
         if here.leads:
             folder = stack.enter_context(
-                opened(out, request, networks=networks, dataset=dataset, device=device, kind=kind, force=force)
+                opened(
+                    out, request, networks=networks, dataset=record or dataset, device=device, kind=kind, force=force
+                )
             )
-        subjects = [how.subject(network, control, device) for network, control in zip(networks, stands, strict=True)]
-        state = Resume(out.parent / f".{out.name}.resume", _key(networks, subjects, dataset, how))
+        sources = [how.source(network, control, device) for network, control in zip(networks, stands, strict=True)]
+        state = Resume(out.parent / f".{out.name}.resume", _key(networks, sources, record or data_record(dataset), how))
         result = cka(
-            *subjects,
+            *sources,
             data=dataset,
             estimator=how.estimator,
             kernel=how.kernel,
@@ -166,27 +174,48 @@ def cka_report(
     return result
 
 
-def _key(networks: Sequence[Contender], subjects: Sequence[Subject], dataset: Dataset, how: Comparison) -> str:
+def _data(
+    networks: Sequence[Contender], how: Comparison, name: str | None, seed: int
+) -> tuple[Dataset, dict[str, Any] | None]:
+    """The data, and what is known of them where they aren't at hand and needn't be."""
+    stored = [network for network in networks if isinstance(network, Stored)]
+    if name is None and len(stored) == len(networks) and not how.covariate:
+        return replay(stored), {**stored[0].data, "images": sum(stored[0].rows)}
+    shapes = [network.config.input_shape for network in networks if isinstance(network, Network)]
+    return open_dataset(name or "digits", shape=shapes[0] if shapes else how.image, seed=seed), None
+
+
+def _key(
+    networks: Sequence[Contender], sources: Sequence[Subject | Stored], data: Mapping[str, Any], how: Comparison
+) -> str:
     """Content of everything that the sums over batches follow from; no name of a file, and no device."""
-    contents: list[dict[str, Any]] = [
-        {
-            "sha256": record["sha256"],
-            "config": to_dict(network.config) if isinstance(network, Network) else network.code,
-            "taps": list(subject.paths.items()),
-        }
-        for record, network, subject in zip(inputs(networks), networks, subjects, strict=True)
+    contents = [
+        {"sha256": record["sha256"], "code": _code(network), "taps": _taps(source)}
+        for record, network, source in zip(inputs(networks), networks, sources, strict=True)
     ]
     choices = {name: value for name, value in asdict(how).items() if name not in ("layers", "exclude")}
     facts = {
         "mixanalysis": __version__,
         "networks": contents,
-        "data": dataset.fingerprint,
+        "data": [data["fingerprint"], data["images"]],
         "choices": choices,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _check_device(device: str) -> None:
+def _code(network: Contender) -> object:
+    """What a network's features follow from beside its file."""
+    if isinstance(network, OwnModel):
+        return network.code
+    return to_dict(network.config) if isinstance(network, Network) else None
+
+
+def _taps(source: Subject | Stored) -> list[Any]:
+    return list(source.paths.items()) if isinstance(source, Subject) else [layer.name for layer in source.layers]
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError where a device isn't there."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -8,6 +8,8 @@ from mixanalysis.similarity.hsic import hsic1, linear_cka, rbf_cka
 from mixanalysis.similarity.layerwise import CKAResult, cka
 from mixanalysis.similarity.opening import Contender, Models, open_all
 from mixanalysis.similarity.resume import Resume
+from mixanalysis.similarity.stored import Stored
+from mixanalysis.similarity.storing import store
 from mixanalysis.similarity.subjects import Subject
 
 __all__ = [
@@ -21,10 +23,12 @@ __all__ = [
     "Models",
     "OwnModel",
     "Resume",
+    "Stored",
     "Subject",
     "cka",
     "hsic1",
     "linear_cka",
     "open_all",
     "rbf_cka",
+    "store",
 ]

@@ -21,6 +21,7 @@ from mixanalysis.similarity.full import full
 from mixanalysis.similarity.grams import KernelName
 from mixanalysis.similarity.permutations import check_permutations
 from mixanalysis.similarity.resume import Resume
+from mixanalysis.similarity.stored import Stored
 from mixanalysis.similarity.stream import MEMORY, Plan, Progress, check, stream
 from mixanalysis.similarity.subjects import Control, Subject
 
@@ -74,7 +75,7 @@ class CKAResult:
 
 
 def cka(
-    *networks: Network | Subject | nn.Module,
+    *networks: Network | Subject | Stored | nn.Module,
     data: str | Dataset | Sequence[Batch] = "digits",
     estimator: str = "minibatch",
     kernel: KernelName = "linear",
@@ -103,7 +104,7 @@ def cka(
 
     Args:
         networks: one (compared with itself) or more, with different labels; a plain module is labelled by its
-            class and its place.
+            class and its place; a `Stored` one isn't run, but read from its file.
         data: a data set, its name, or batches (tensors; tables of named tensors; or sequences whose first item is
             one of these, as a loader gives them).
         estimator: "minibatch" (mean of the unbiased HSIC_1 over batches, Nguyen et al. 2021), "minibatch-biased",
@@ -149,6 +150,9 @@ def cka(
         for place, network in enumerate(networks)
     ]
     check([subject.label for subject in subjects], batch_size)
+    for subject in subjects:
+        if isinstance(subject, Stored):
+            subject.check(chosen)
     dataset: Dataset | Sequence[Batch] = data if not isinstance(data, str) else _named(data, subjects)
     if isinstance(dataset, Dataset):
         dataset = dataset.first(limit)
@@ -159,13 +163,13 @@ def cka(
     return CKAResult(*frames, tables.similarity(subjects, found, chosen, dataset, batch_size))
 
 
-def _named(name: str, subjects: Sequence[Subject]) -> Dataset:
-    shape = next((subject.input_shape for subject in subjects if subject.input_shape), None)
-    return open_dataset(name, shape=shape)
+def _named(name: str, subjects: Sequence[Subject | Stored]) -> Dataset:
+    shapes = [subject.input_shape for subject in subjects if isinstance(subject, Subject) and subject.input_shape]
+    return open_dataset(name, shape=shapes[0] if shapes else None)
 
 
 def _subject(
-    network: Network | Subject | nn.Module,
+    network: Network | Subject | Stored | nn.Module,
     place: int,
     position: Position,
     pooling: Pooling,
@@ -174,8 +178,8 @@ def _subject(
     device: str,
     dtype: torch.dtype | None,
     control: Control,
-) -> Subject:
-    if isinstance(network, Subject):
+) -> Subject | Stored:
+    if isinstance(network, Subject | Stored):
         return network
     if isinstance(network, Network):
         return Subject.of(network, position, layers, device, dtype, pooling, control)

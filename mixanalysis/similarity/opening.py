@@ -1,4 +1,4 @@
-"""From paths to what is compared: networks of known families, and those of the user's own code."""
+"""From paths to what is compared: networks of known families, those of the user's own code, and stored features."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from mixanalysis.errors import UsageError
 from mixanalysis.layouts import told_apart
 from mixanalysis.models import Network
 from mixanalysis.similarity.factories import Factory, OwnModel
+from mixanalysis.similarity.stored import Stored, is_stored
 from mixanalysis.similarity.subjects import Control
 
-Contender = Network | OwnModel
-"""What is compared: a network of a known family, or one of the user's own code."""
+Contender = Network | OwnModel | Stored
+"""What is compared: a network of a known family, one of the user's own code, or one whose features were stored."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def open_all(
     """Open checkpoints, controls last, each with a label of its own.
 
     Args:
-        paths: of checkpoints.
+        paths: of checkpoints, and of files of `store`.
         load: loads those whose layout tells their architecture.
         models: what builds the others.
         floors: checkpoints of untrained networks.
@@ -66,21 +67,32 @@ def open_all(
 
     Raises:
         CheckpointError: a checkpoint can't be read, or its tensors don't fit.
-        UsageError: the user's code is of no use.
+        UsageError: the user's code is of no use, or stored features are to be built.
     """
     every = [*paths, *floors, *ceilings]
     factories = (models or Models()).factories(len(paths), len(floors) + len(ceilings))
-    known = iter(load([path for path, factory in zip(every, factories, strict=True) if factory is None]))
-    found: list[Contender] = [
-        next(known) if factory is None else OwnModel.of(open_checkpoint(path), factory)
-        for path, factory in zip(every, factories, strict=True)
-    ]
+    special = {
+        place: _special(path, factory) for place, (path, factory) in enumerate(zip(every, factories, strict=True))
+    }
+    known = iter(load([path for place, path in enumerate(every) if special[place] is None]))
+    found: list[Contender] = [other or next(known) for other in special.values()]
     stands: tuple[tuple[Control, int], ...] = (("", len(paths)), ("floor", len(floors)), ("ceiling", len(ceilings)))
     return told_apart(found), [control for control, count in stands for _ in range(count)]
+
+
+def _special(path: str | Path, factory: Factory | None) -> OwnModel | Stored | None:
+    """Whatever isn't a checkpoint whose layout tells its architecture."""
+    if is_stored(path):
+        if factory is not None and factory.option != "--model":
+            raise UsageError(f"{factory.option}: {path} holds features already; nothing is to be built")
+        return Stored.open(path)
+    return None if factory is None else OwnModel.of(open_checkpoint(path), factory)
 
 
 def summary(contender: Contender) -> str:
     """In a few words, what was opened."""
     if isinstance(contender, Network):
         return f"{contender.family}, {len(contender.taps)} blocks"
+    if isinstance(contender, Stored):
+        return f"{contender.provenance.layout}, {len(contender.layers)} layers, {sum(contender.rows)} images"
     return f"{contender.provenance.layout}, {sum(1 for _ in contender.module.modules()) - 1} modules"

@@ -20,7 +20,7 @@ from mixanalysis.similarity.estimators import Estimator
 from mixanalysis.similarity.grams import SMALLEST_BATCH, Centred
 from mixanalysis.similarity.permutations import permuted
 from mixanalysis.similarity.resume import Resume
-from mixanalysis.similarity.subjects import Layer, Observation, RawBatch, inputs, raw_batches
+from mixanalysis.similarity.subjects import Control, Layer, Observation, RawBatch, inputs, raw_batches
 
 INPUT = (Layer("input", "", 0),)
 """Stands last where the input is regressed out."""
@@ -37,6 +37,30 @@ class Source(Protocol):
     @property
     def label(self) -> str:
         """Name of the network."""
+
+    @property
+    def description(self) -> str:
+        """Which tensors are compared, and what of them is kept."""
+
+    @property
+    def config(self) -> object:
+        """The network's configuration, None where it isn't known."""
+
+    @property
+    def seed(self) -> int | None:
+        """Of its training."""
+
+    @property
+    def trained(self) -> bool | None:
+        """Whether it was trained at all."""
+
+    @property
+    def control(self) -> Control:
+        """What it stands for."""
+
+    @property
+    def density(self) -> float | None:
+        """Mean density p of its mixing layers."""
 
     def observe(self, raw: RawBatch, make: Callable[[Tensor], Tensor | None]) -> Observation:
         """Its layers for one batch, with what `make` made of their features."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
@@ -24,6 +26,7 @@ from mixanalysis.features import (
     pooled,
     run,
     tap_paths,
+    tensors,
 )
 from mixanalysis.models import Network
 
@@ -145,10 +148,7 @@ class Subject:
             values[call] = make(features)
             sizes[call] = features.shape[1]
             if values[call] is None:
-                rows = torch.nonzero(~features.isfinite().all(dim=1)).flatten()
-                reasons[call] = (
-                    f"not finite for image {raw.first + int(rows[0])}" if len(rows) else "too large for float64"
-                )
+                reasons[call] = why_not_finite(features, raw.first)
 
         with capturing(self.module, self.paths, receive, pooling=self.pooling, batch=batch) as aliases:
             self._run(raw, batch)
@@ -181,6 +181,12 @@ class Subject:
             shape = f" of shape {_shape(batch)}" if isinstance(batch, Tensor) else ""
             message = f"{self.label}: fails on batch {raw.index}{shape}: {type(error).__name__}: {reason}"
             raise DataError(message) from error
+
+
+def why_not_finite(features: Tensor, first: int) -> str:
+    """Why nothing finite can be made of features; `first` is the number of their first example."""
+    rows = torch.nonzero(~features.isfinite().all(dim=1)).flatten()
+    return f"not finite for image {first + int(rows[0])}" if len(rows) else "too large for float64"
 
 
 def _shape(tensor: Tensor) -> str:
@@ -233,6 +239,16 @@ class RawBatch:
     first: int
     examples: int
     content: Dataset | Batch
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 over dtypes, shapes and values of what is called with, 32 bytes."""
+        content = self.content.images if isinstance(self.content, Dataset) else self.content
+        found = hashlib.sha256()
+        for tensor in tensors(content[0] if isinstance(content, list | tuple) else content):
+            found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        return found.digest()
 
     def at(self, shape: Shape | None) -> Batch:
         """The batch as a network of that input shape takes it; None gives it as it is."""

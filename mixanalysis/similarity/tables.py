@@ -17,7 +17,8 @@ from mixanalysis.similarity.companions import MEASURES
 from mixanalysis.similarity.estimators import Estimator
 from mixanalysis.similarity.grams import SMALLEST_BATCH
 from mixanalysis.similarity.hsic import Bias
-from mixanalysis.similarity.subjects import Layer, Subject
+from mixanalysis.similarity.stream import Source
+from mixanalysis.similarity.subjects import Layer
 
 OUTLIER_SHARE = 0.5
 """A layer is said to hang on a few examples if they carry more than this of its HSIC with itself."""
@@ -28,7 +29,7 @@ CONSTANT = "constant features"
 
 
 def tables(
-    subjects: Sequence[Subject],
+    subjects: Sequence[Source],
     found: Found,
     estimator: Estimator,
     data: Dataset | Sequence[Batch],
@@ -84,7 +85,7 @@ def tables(
 
 
 def similarity(
-    subjects: Sequence[Subject],
+    subjects: Sequence[Source],
     found: Found,
     estimator: Estimator,
     data: Dataset | Sequence[Batch],
@@ -204,7 +205,7 @@ def _diagonal(values: Floats, left_out: Floats) -> dict[str, Any]:
     return {"blocks": rows, "mean": float(mean), "low": float(low), "high": float(high), "status": status}
 
 
-def _layers(subjects: Sequence[Subject], found: Found) -> list[dict[str, Any]]:
+def _layers(subjects: Sequence[Source], found: Found) -> list[dict[str, Any]]:
     shares = found.sums.top_share()
     return [
         {
@@ -262,7 +263,7 @@ def _number(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def relation(a: Subject, b: Subject) -> str:
+def relation(a: Source, b: Source) -> str:
     """What a pair is: "itself", a control, or "" for two networks to be compared."""
     if a is b:
         return "itself"

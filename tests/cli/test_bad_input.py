@@ -10,7 +10,7 @@ import pytest
 
 from cases import NETWORKS, checkpoint_of
 
-ANALYSES = ("cka", "spectrum", "width", "report")
+ANALYSES = ("cka", "features", "spectrum", "width", "report")
 COMMANDS = ("inspect", *ANALYSES)
 
 BAD = {
@@ -56,7 +56,7 @@ def test_a_bad_checkpoint_after_a_good_one(run, bad, networks, command):
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("command", ["cka", "spectrum"])
+@pytest.mark.parametrize("command", ["cka", "features", "spectrum"])
 @pytest.mark.parametrize("options", [("--layers", "zzz*"), ("--exclude", "*")], ids=" ".join)
 def test_nothing_to_analyse(run, networks, command, options):
     answer = run(command, networks["mixer"], "-o", "out", *options)
@@ -174,7 +174,7 @@ def test_unknown_data_to_train_on(run):
 def test_a_folder_with_files_of_others(run, networks, command):
     Path("out").mkdir()
     Path("out", "thesis.tex").write_text("years of work")
-    limit = ("--limit", 64) if command in ("cka", "report") else ()
+    limit = ("--limit", 64) if command in ("cka", "features", "report") else ()
     answer = run(command, networks["mlp"], "-o", "out", *limit)
     assert answer.code == 2
     assert answer.error == ("out: holds files, but no manifest of an earlier run; choose another --output, or --force")
@@ -218,6 +218,7 @@ def test_an_interruption(run, networks, monkeypatch, command):
 
 WITHIN = {
     "cka": "mixanalysis.report.similarity.cka",
+    "features": "mixanalysis.report.kept.store",
     "spectrum": "mixanalysis.report.commands.spectrum",
     "width": "mixanalysis.report.commands.figure",
     "report": "mixanalysis.report.writer.write_pdf",
@@ -233,7 +234,7 @@ def test_nothing_half_written_stays(run, networks, monkeypatch, command, functio
 
     module, _, name = function.rpartition(".")
     monkeypatch.setattr(importlib.import_module(module), name, failing)
-    limit = ("--limit", 64) if command in ("cka", "report") else ()
+    limit = ("--limit", 64) if command in ("cka", "features", "report") else ()
     answer = run(command, networks["mlp"], "-o", "out", *limit)
     assert answer.code == code
     assert answer.error

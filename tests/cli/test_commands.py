@@ -324,6 +324,7 @@ DRY = {
         ("mixer", "mlp"),
         "reports/cka: tables/cka.csv, tables/cka_diagonal.csv, tables/cka_layers.csv, figures, manifest.json",
     ),
+    "features": (("mixer",), "reports/features: a .features.safetensors file for each, manifest.json"),
     "spectrum": (
         ("mixer",),
         "reports/spectrum: tables/spectrum.csv, tables/singular_values.csv, figures, manifest.json",

@@ -1,0 +1,103 @@
+"""`mixanalysis features`: layers of networks in files, for later comparisons."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixanalysis_cli import options, terminal
+
+NAME = "features"
+
+
+class What(StrEnum):
+    """What is kept of a layer."""
+
+    grams = "grams"
+    features = "features"
+
+
+@terminal.reporting
+def command(
+    context: typer.Context,
+    checkpoints: options.Checkpoints,
+    output: options.Output = None,
+    what: Annotated[
+        What,
+        typer.Option(
+            "--what",
+            help="Gram matrices of each batch (small, for mini-batch CKA with the same kernel), or the features.",
+        ),
+    ] = What.grams,
+    data: options.Data = "digits",
+    limit: options.Limit = None,
+    batch_size: options.BatchSize = 64,
+    kernel: options.KernelChoice = options.Kernel.linear,
+    bandwidth: options.Bandwidth = 1.0,
+    features: options.Features = options.Position.before_skip,
+    pool: options.Pool = options.Pooling.flatten,
+    layers: options.Layers = None,
+    exclude: options.Exclude = None,
+    layout: options.Layout = None,
+    model: options.Model = None,
+    image: options.Image = None,
+    device: options.Device = "cpu",
+    dtype: options.Precision = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    dry_run: options.DryRun = False,
+    force: options.Force = False,
+    config: options.ConfigFile = None,
+) -> None:
+    """Run networks and keep their layers, a file for each, which `mixanalysis cka` takes in their place."""
+    import json as json_module
+
+    from mixanalysis.layouts import load_all
+    from mixanalysis.report import Request
+    from mixanalysis.report.kept import features_report
+    from mixanalysis.report.similarity import Comparison
+    from mixanalysis.similarity import Models, open_all
+    from mixanalysis.similarity.opening import summary
+
+    out = output or Path("reports/features")
+    networks, _ = open_all(checkpoints, lambda paths: load_all(paths, layout), Models(model))
+    if dry_run:
+        for network in networks:
+            typer.echo(f"{network.provenance.path}: {summary(network)}")
+        typer.echo(f"{out}: a .features.safetensors file for each, manifest.json")
+        return
+    how = Comparison(
+        kernel=kernel.value,
+        bandwidth=bandwidth,
+        position=features.value,
+        pooling=pool.value,
+        layers=tuple(layers or ()),
+        exclude=tuple(exclude or ()),
+        batch_size=batch_size,
+        dtype=None if dtype is None else dtype.value,
+        image=options.image_shape(image),
+    )
+    with terminal.progress(quiet=quiet) as stage:
+        paths = features_report(
+            networks,
+            out,
+            Request(NAME, options.argv(), *options.resolved(context)),
+            how,
+            what=what.value,
+            data=data,
+            limit=limit,
+            device=device,
+            seed=seed,
+            force=force,
+            stage=stage,
+        )
+    if json:
+        terminal.show_json(json_module.loads((out / "manifest.json").read_text(encoding="utf-8")))
+        return
+    for path in paths:
+        typer.echo(str(path))

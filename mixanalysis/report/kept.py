@@ -1,0 +1,74 @@
+"""Features of networks, written to a folder, for later comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixanalysis.datasets import open_dataset
+from mixanalysis.errors import UsageError
+from mixanalysis.models import Network
+from mixanalysis.report.cka_drawings import slug
+from mixanalysis.report.folder import Request, inputs, opened
+from mixanalysis.report.similarity import Comparison, check_device
+from mixanalysis.report.writer import Stage
+from mixanalysis.similarity import Contender, Kernel, Stored, store
+from mixanalysis.similarity.stored import SUFFIX, What
+
+
+def features_report(
+    networks: Sequence[Contender],
+    out: Path,
+    request: Request,
+    how: Comparison | None = None,
+    *,
+    what: What = "grams",
+    data: str = "digits",
+    limit: int | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    force: bool = False,
+    stage: Stage = lambda _name: None,
+) -> list[Path]:
+    """Run networks one after the other and keep their layers, a file for each, in `out`.
+
+    Args:
+        networks: whose features are wanted; none that is stored already.
+        out: the folder.
+        request: what was asked for.
+        how: taps, pooling, precision, kernel and batch size.
+        what: Gram matrices of each batch, or the features.
+        data: name of a data set.
+        limit: use only the first images.
+        device: where the networks run.
+        seed: of random data.
+        force: also write into a folder that holds files of others.
+        stage: asked for a progress callback for each network.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        UsageError: a network is stored already, the device isn't there, or the folder holds files of others.
+        NothingToAnalyseError: a network has no block of the wanted names.
+    """
+    how = how or Comparison()
+    check_device(device)
+    shapes = [network.config.input_shape for network in networks if isinstance(network, Network)]
+    dataset = open_dataset(data, shape=shapes[0] if shapes else how.image, seed=seed).first(limit)
+    names = [f"{slug(network.label)}{SUFFIX}" for network in networks]
+    with opened(out, request, networks=networks, dataset=dataset, device=device, force=force) as folder:
+        for network, name, record in zip(networks, names, inputs(networks), strict=True):
+            if isinstance(network, Stored):
+                raise UsageError(f"{network.provenance.path}: holds features already")
+            store(
+                how.subject(network, "", device),
+                dataset,
+                folder.path(name),
+                what=what,
+                kernel=Kernel(how.kernel, how.bandwidth),
+                batch_size=how.batch_size,
+                sha256=record["sha256"],
+                progress=stage(network.label),
+            )
+    return [out / name for name in names]

@@ -1,0 +1,102 @@
+"""`mixanalysis features`, and comparisons with what it keeps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+LIMIT = ("--limit", 72, "--batch-size", 16)
+
+
+def cells(folder):
+    return Path(folder, "tables", "cka.csv").read_bytes()
+
+
+@pytest.fixture(name="kept")
+def _kept(run, networks):
+    """Files of the Mixer's and the MLP's features."""
+    answer = run("features", networks["mixer"], networks["mlp"], *LIMIT, "-o", "kept")
+    assert (answer.code, answer.stderr) == (0, "")
+    paths = [f"kept/{name}.features.safetensors" for name in ("mixer", "mlp")]
+    assert answer.stdout.splitlines() == paths
+    return paths
+
+
+def test_they_stand_for_their_networks(run, networks, kept):
+    said = json.loads(Path("kept/manifest.json").read_text())
+    assert set(said["outputs"]) == {Path(path).name for path in kept}
+    live = run("cka", networks["mixer"], networks["sw-mlp"], networks["mlp"], *LIMIT, "-o", "live")
+    mixed = run("cka", kept[0], networks["sw-mlp"], kept[1], *LIMIT, "-o", "mixed")
+    assert (live.code, mixed.code, mixed.stderr) == (0, 0, "")
+    assert cells("mixed") == cells("live")
+    inputs = json.loads(Path("mixed/manifest.json").read_text())["inputs"]
+    assert [item["layout"] for item in inputs] == ["stored grams", "mixanalysis", "stored grams"]
+
+
+def test_alone_they_need_no_data(run, networks, kept):
+    assert run("cka", networks["mixer"], networks["mlp"], *LIMIT, "-o", "live").code == 0
+    answer = run("cka", *kept, "--batch-size", 16, "-o", "alone")
+    assert (answer.code, answer.stderr) == (0, "")
+    assert cells("alone") == cells("live")
+    live, alone = (json.loads(Path(name, "manifest.json").read_text())["data"] for name in ("live", "alone"))
+    assert alone == live
+    again = run("cka", *kept, *LIMIT, "--data", "digits", "-o", "again")
+    assert (again.code, cells("again")) == (0, cells("live"))
+
+
+def test_other_data_are_refused(run, networks, kept):
+    answer = run("cka", *kept, "--data", "noise", *LIMIT)
+    assert answer.code == 3
+    assert answer.error.startswith("kept/mixer.features.safetensors: batch 0 isn't the one that mixer has seen: ")
+    answer = run("cka", kept[0], networks["mlp"])
+    assert (answer.code, "use --batch-size 16" in answer.error) == (3, True)
+    assert not Path("reports").exists()
+
+
+def test_options(run, networks, kept):
+    answer = run("cka", *kept, "--batch-size", 16, "--floor", kept[0], "--layers", "*.token", "--layers", "1", "--json")
+    assert (answer.code, answer.stderr) == (0, "")
+    found = json.loads(answer.stdout)
+    assert {row["network"]: row["layer"] for row in found["cka_layers"]} == {
+        "kept/mixer": "1.token",
+        "mlp": "1",
+        "kept/mixer (2)": "1.token",
+    }
+    assert found["cka_diagonal"][1]["relation"] == "floor"
+    answer = run("cka", *kept, "--batch-size", 16, "--kernel", "rbf")
+    assert (answer.code, "are of the kernel linear, not rbf(1 median)" in answer.error) == (2, True)
+    answer = run("cka", *kept, "--model-a", "nets:make")
+    assert answer.error == "--model-a: kept/mixer.features.safetensors holds features already; nothing is to be built"
+    assert run("features", kept[0]).error == "kept/mixer.features.safetensors: holds features already"
+    dry = run("cka", kept[0], "--dry-run").stdout.splitlines()[0]
+    assert dry == "kept/mixer.features.safetensors: stored grams, 4 layers, 72 images"
+
+
+def test_the_features_themselves_of_some_layers(run, networks):
+    options = ("--what", "features", "--layers", "*.token", "--pool", "mean", "--features", "after-skip", "--json")
+    answer = run("features", networks["mixer"], *options, *LIMIT, "-o", "kept")
+    assert (answer.code, answer.stderr) == (0, "")
+    assert json.loads(answer.stdout)["parameters"]["what"] == "features"
+    same = ("--layers", "*.token", "--pool", "mean", "--features", "after-skip", "--kernel", "rbf", *LIMIT)
+    assert run("cka", "kept/mixer.features.safetensors", networks["rp-mixer"], *same, "-o", "kept-cka").code == 0
+    assert run("cka", networks["mixer"], networks["rp-mixer"], *same, "-o", "live").code == 0
+    assert cells("kept-cka") == cells("live")
+
+
+def test_of_a_model_of_one_s_own(run, monkeypatch):
+    Path("feature_nets.py").write_text(
+        "from torch import nn\n\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))\n"
+    )
+    monkeypatch.syspath_prepend(str(run.folder))
+    torch.save(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).state_dict(), "a.pt")
+    answer = run("features", "a.pt", "--model", "feature_nets:make", "--limit", 64, "-o", "kept")
+    assert (answer.code, answer.stderr) == (0, "")
+    assert run("cka", "kept/a.features.safetensors", "-o", "alone").code == 0
+    table = pd.read_csv("alone/tables/cka_layers.csv")
+    assert table["layer"].tolist() == [0, 1]
+    assert table["size"].tolist() == [64, 3]
