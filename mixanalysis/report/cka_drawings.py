@@ -14,10 +14,18 @@ Drawing = tuple[str, tuple[float, float], Callable[..., None], tuple[Any, ...], 
 
 
 def similarity_drawings(reference: str, similarity: CKAResult, scale: Scale = "unit") -> list[Drawing]:
-    """Means, profile against the reference network, and a heat map a pair."""
+    """Means, profile against the reference network, sparse networks by their density, and a heat map a pair.
+
+    Args:
+        reference: label of the network that the others are compared with.
+        similarity: the tables.
+        scale: colours of the heat maps.
+    """
     cells, diagonal = similarity.cells, similarity.diagonal
     first = cells.iloc[0]
     how = f"{first['estimator']}; {first['features']}; {first['n']} images of {first['data']}"
+    if independent := figures.independent_text(cells):
+        how += f"; {independent}"
     drawings: list[Drawing] = []
     if diagonal["mean"].notna().any():
         caption = (
@@ -29,12 +37,28 @@ def similarity_drawings(reference: str, similarity: CKAResult, scale: Scale = "u
         drawings.append(("cka_means", size, figures.cka_means, (diagonal,), caption))
     if (cells["network_a"] != cells["network_b"]).any():
         caption = f"CKA of each block of {reference} with the block at the same position of the others. {how}."
-        drawings.append(("cka_profile", (5.6, 2.9), figures.cka_profile, (cells, reference), caption))
+        drawings.append(("cka_profile", (5.6, 2.9), figures.cka_profile, (cells, diagonal, reference), caption))
+    if sparse := _sparse(reference, similarity):
+        caption = (
+            f"Mean over the diagonal of the CKA of {reference} with MLPs of density p (Hayase & Karakida, Fig. 2a); "
+            f"bands are floor and ceiling. {how}."
+        )
+        drawings.append(("cka_density", (5.6, 2.9), figures.cka_density, (diagonal, reference, sparse), caption))
     for a, b in diagonal[["network_a", "network_b"]].itertuples(index=False, name=None):
         pair = cells[(cells["network_a"] == a) & (cells["network_b"] == b)]
         caption = f"CKA of every block of {a} with every block of {b}. {how}."
         drawings.append((f"cka_{slug(a)}_{slug(b)}", (3.6, 3.3), figures.cka_heatmap, (pair, scale), caption))
     return drawings
+
+
+def _sparse(reference: str, similarity: CKAResult) -> list[str]:
+    """MLPs that the reference is compared with on a diagonal, where there are several densities of them."""
+    diagonal = similarity.diagonal
+    rows = diagonal[(diagonal["network_a"] == reference) & diagonal["mean"].notna() & (diagonal["relation"] == "")]
+    layers = similarity.layers.groupby("network")["role"]
+    dense = {str(name) for name, roles in layers if (roles == "dense").all()}
+    rows = rows[rows["network_b"].isin(dense) & rows["density_b"].notna()]
+    return list(rows["network_b"]) if rows["density_b"].nunique() > 1 else []
 
 
 def joined_maps(drawings: Sequence[Drawing]) -> list[Drawing]:

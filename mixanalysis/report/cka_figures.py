@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import FigureBase
+from matplotlib.ticker import StrMethodFormatter
 
 from mixanalysis.report.style import colour, marker
 from mixanalysis.results import INTERVAL
@@ -19,8 +21,19 @@ Scale = Literal["unit", "auto"]
 READABLE_CELLS = 14
 """Heat maps with at most this many rows and columns show their values."""
 
-KINDS = ("", "untrained", "other seed")
-"""Relations of a pair that have a colour of their own."""
+TITLE = 58
+"""Characters of a line of a heat map's title."""
+
+LABEL = 26
+"""Characters of a network's label in a legend or at an axis."""
+
+UPRIGHT = 36
+"""Characters of all labels of a profile's axis up to which they don't overlap."""
+
+KINDS = {"untrained": 1, "floor": 1, "other seed": 2, "ceiling": 2}
+"""Relations of a pair that have a colour of their own, by its number."""
+
+MEANINGS = {1: "untrained: floor", 2: "other seed: ceiling"}
 
 
 def cka_heatmap(fig: FigureBase, cells: pd.DataFrame, scale: Scale = "unit") -> None:
@@ -34,29 +47,42 @@ def cka_heatmap(fig: FigureBase, cells: pd.DataFrame, scale: Scale = "unit") -> 
     ax = fig.subplots()
     values = cells.pivot_table("value", "index_a", "index_b", dropna=False)
     readable = max(values.shape) <= READABLE_CELLS
+    below = scale == "unit" and bool((values < 0).any(axis=None))
     sns.heatmap(
         values,
         ax=ax,
         vmin=0.0 if scale == "unit" else None,
         vmax=1.0 if scale == "unit" else None,
         cmap="viridis",
-        square=True,
+        square=max(values.shape) <= 2 * min(values.shape),
         annot=readable,
         fmt=".2f",
-        annot_kws={"size": 6},
+        annot_kws={"size": 6 if max(values.shape) <= READABLE_CELLS / 2 else 5},
         xticklabels=_thinned(_labels(cells, "b")),
         yticklabels=_thinned(_labels(cells, "a")),
         rasterized=not readable,
-        cbar_kws={"label": "CKA", "shrink": 0.8},
+        cbar_kws={"label": "CKA", "shrink": 0.8, "extend": "min" if below else "neither"},
     )
     ax.invert_yaxis()
     ax.tick_params(length=0)
     ax.set_xticklabels(ax.get_xticklabels(), rotation=90)
     ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
     first = cells.iloc[0]
-    ax.set_xlabel(f"block of {first['network_b']}")
-    ax.set_ylabel(f"block of {first['network_a']}")
-    ax.set_title(f"{first['network_a']} against {first['network_b']}\n{first['features']}", fontsize=7)
+    ax.set_xlabel(f"{_part(cells)} of {_short(first['network_b'])}")
+    ax.set_ylabel(f"{_part(cells)} of {_short(first['network_a'])}")
+    title = [f"{first['network_a']} against {first['network_b']}", str(first["features"]), independent_text(cells)]
+    lines = [line for text in title if text for line in textwrap.wrap(text, TITLE)]
+    fig.suptitle("\n".join(lines), fontsize=7)
+
+
+def independent_text(cells: pd.DataFrame) -> str:
+    """What a biased estimator gives for independent features of these sizes; nothing for an unbiased one."""
+    known = pd.to_numeric(cells["independent"]).dropna()
+    known = known[known > 0]
+    if known.empty:
+        return ""
+    low, high = f"{known.min():.2f}", f"{known.max():.2f}"
+    return f"independent Gaussian features would give {low if low == high else f'{low} to {high}'}"
 
 
 def cka_heatmaps(fig: FigureBase, pairs: Sequence[pd.DataFrame], scale: Scale = "unit") -> None:
@@ -72,13 +98,12 @@ def cka_means(fig: FigureBase, diagonal: pd.DataFrame) -> None:
     ax = fig.subplots()
     known = diagonal[diagonal["mean"].notna()].sort_values("mean", ascending=True, kind="stable")
     for height, row in enumerate(known.itertuples()):
-        kind = KINDS.index(row.relation) if row.relation in KINDS else 0
+        kind = KINDS.get(row.relation, 0)
         bounds = np.nan_to_num([row.mean - row.low, row.high - row.mean])
         style: dict[str, Any] = {"fmt": marker(kind), "color": colour(kind), "capsize": 2, "elinewidth": 1}
         ax.errorbar(row.mean, height, xerr=bounds[:, None], **style)
-    for kind, name in enumerate(KINDS):
-        if (known["relation"] == name).any() and name:
-            meaning = {"untrained": "untrained: floor", "other seed": "other seed: ceiling"}[name]
+    for kind, meaning in MEANINGS.items():
+        if (known["relation"].map(KINDS) == kind).any():
             ax.plot([], [], marker(kind), color=colour(kind), label=meaning)
     if ax.get_legend_handles_labels()[0]:
         fig.legend(loc="outside upper right", ncols=2)
@@ -94,35 +119,111 @@ def cka_means(fig: FigureBase, diagonal: pd.DataFrame) -> None:
     ax.set_xlabel(f"mean CKA of blocks at the same position\n({INTERVAL})")
 
 
-def cka_profile(fig: FigureBase, cells: pd.DataFrame, reference: str) -> None:
-    """CKA of each block of the reference network with the block at the same position of every other network."""
+def cka_profile(fig: FigureBase, cells: pd.DataFrame, diagonal: pd.DataFrame, reference: str) -> None:
+    """CKA of each block of the reference network with the block at the same position of every other network.
+
+    Args:
+        fig: where to draw.
+        cells: rows of `results.CKA_CELLS`.
+        diagonal: rows of `results.CKA_DIAGONAL`; pairs that are a floor or a ceiling are drawn as bands.
+        reference: the network.
+    """
     ax = fig.subplots()
-    pairs = cells[(cells["network_a"] == reference) & (cells["index_a"] == cells["index_b"])]
-    for index, (name, rows) in enumerate(pairs.sort_values("index_a").groupby("network_b", sort=False)):
-        spread = np.nan_to_num([rows["value"] - rows["low"], rows["high"] - rows["value"]])
-        offset = (index - (pairs["network_b"].nunique() - 1) / 2) * 0.06
+    kinds = {row.network_b: KINDS.get(row.relation, 0) for row in diagonal.itertuples() if row.network_a == reference}
+    pairs = cells[(cells["network_a"] == reference) & (cells["index_a"] == cells["index_b"])].sort_values("index_a")
+    compared = [name for name in pairs["network_b"].unique() if not kinds.get(name)]
+    for name, rows in pairs.groupby("network_b", sort=False):
+        low, high = (rows[bound].fillna(rows["value"]) for bound in ("low", "high"))
+        if kind := kinds.get(name, 0):
+            ax.fill_between(rows["index_a"], low, high, color=colour(kind), alpha=0.25, linewidth=0)
+            label = _control(str(name), kind)
+            ax.plot(rows["index_a"], rows["value"], color=colour(kind), linewidth=0.8, label=label)
+            continue
+        index = compared.index(name)
         ax.errorbar(
-            rows["index_a"] + offset,
+            rows["index_a"] + (index - (len(compared) - 1) / 2) * 0.06,
             rows["value"],
-            yerr=spread,
+            yerr=np.asarray([rows["value"] - low, high - rows["value"]]),
             fmt=f"{marker(index)}-",
-            color=colour(index),
+            color=_shade(index),
             capsize=1.5,
             elinewidth=0.8,
-            label=str(name),
+            label=_short(str(name)),
         )
-    ticks = pairs.drop_duplicates("index_a").sort_values("index_a")
-    ax.set_xticks(ticks["index_a"], _thinned(list(ticks["layer_a"])), rotation=90 if len(ticks) > 8 else 0)
+        if (pd.to_numeric(rows["independent"]) > 0).any():
+            ax.plot(rows["index_a"], rows["independent"], ":", color=_shade(index), linewidth=0.8)
+    if any(pd.to_numeric(pairs["independent"]) > 0):
+        ax.plot([], [], ":", color="black", linewidth=0.8, label="independent Gaussian")
+    ticks = pairs.drop_duplicates("index_a")
+    names = _thinned(_labels(ticks, "a"))
+    ax.set_xticks(ticks["index_a"], names, rotation=90 if sum(map(len, names)) > UPRIGHT else 0)
     ax.set_ylim(min(0.0, float(np.nan_to_num(pairs["low"].min()))), 1.03)
-    ax.set_xlabel(f"block of {reference}")
+    ax.set_xlabel(f"{_part(cells)} of {_short(reference)}")
     ax.set_ylabel("CKA at the same position")
     ax.grid(axis="y", linewidth=0.4, alpha=0.5)
-    ax.legend(title=f"{reference} against", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    ax.legend(title=f"{_short(reference)} against", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def cka_density(fig: FigureBase, diagonal: pd.DataFrame, reference: str, sparse: Sequence[str]) -> None:
+    """HK Fig. 2a: mean of the diagonal of the reference with sparse networks, against 1/p of these.
+
+    Args:
+        fig: where to draw.
+        diagonal: rows of `results.CKA_DIAGONAL`; floors and ceilings of the reference are horizontal bands.
+        reference: the network that all are compared with.
+        sparse: labels of the networks that are drawn as points.
+    """
+    ax = fig.subplots()
+    pairs = diagonal[(diagonal["network_a"] == reference) & diagonal["mean"].notna()]
+    for row in pairs[pairs["relation"].isin(KINDS)].itertuples():
+        kind = KINDS[row.relation]
+        ax.axhspan(*np.nan_to_num([row.low, row.high], nan=row.mean), color=colour(kind), alpha=0.25, linewidth=0)
+        ax.axhline(
+            row.mean, color=colour(kind), linewidth=0.8, label=f"{row.network_b} ({MEANINGS[kind].split(': ')[1]})"
+        )
+    points = pairs[pairs["network_b"].isin(sparse)].sort_values("density_b", ascending=False)
+    centres = points.groupby("density_b")["mean"].mean()
+    ax.plot(1 / centres.index, centres, color=colour(0), linewidth=0.8)
+    spread = np.nan_to_num([points["mean"] - points["low"], points["high"] - points["mean"]])
+    name = f"{_short(reference)} and a sparse MLP"
+    style: dict[str, Any] = {"fmt": "o", "color": colour(0), "capsize": 2, "elinewidth": 1, "label": name}
+    ax.errorbar(1 / points["density_b"], points["mean"], yerr=spread, **style)
+    own = float(pairs["density_a"].iloc[0])
+    if np.isfinite(own):
+        ax.axvline(1 / own, color="black", linestyle=":", linewidth=0.8, label=f"1/p of {_short(reference)}")
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.set_ylim(min(0.0, float(np.nan_to_num(pairs["low"].min()))), 1.03)
+    ax.set_xlabel("1/p of the sparse MLP")
+    ax.set_ylabel("mean CKA of blocks at the same position")
+    ax.grid(axis="y", linewidth=0.4, alpha=0.5)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _shade(index: int) -> str:
+    """Colour of the index-th network that is compared; those of floors and ceilings are left out."""
+    return colour(index if index == 0 else index + len(MEANINGS))
+
+
+def _control(label: str, kind: int) -> str:
+    return f"{_short(label)} ({MEANINGS[kind].split(': ')[1]})"
+
+
+def _short(label: str) -> str:
+    """A label without its middle where it is long."""
+    half = LABEL // 2
+    return label if len(label) <= LABEL else f"{label[: half - 1]}…{label[-half:]}"
+
+
+def _part(cells: pd.DataFrame) -> str:
+    return "module" if "module outputs" in str(cells.iloc[0]["features"]) else "block"
 
 
 def _labels(cells: pd.DataFrame, side: str) -> list[str]:
+    """Layers in order, each with what it mixes unless its name says so."""
     rows = cells.drop_duplicates(f"index_{side}").sort_values(f"index_{side}")
-    return [str(name) for name in rows[f"layer_{side}"]]
+    named = zip(rows[f"layer_{side}"].astype(str), rows[f"role_{side}"].fillna("").astype(str), strict=True)
+    return [name if not role or role in name else f"{name} ({role})" for name, role in named]
 
 
 def _thinned(labels: Sequence[str], most: int = 24) -> list[str]:

@@ -14,7 +14,7 @@ def filled(schema, **values):
     return dict.fromkeys((column.name for column in schema.columns), "") | values
 
 
-def cells_of(values, a="one", b="two", spread=0.1):
+def cells_of(values, a="one", b="two", spread=0.1, **columns):
     return CKA_CELLS.frame(
         filled(
             CKA_CELLS,
@@ -27,16 +27,18 @@ def cells_of(values, a="one", b="two", spread=0.1):
             value=value,
             low=value - spread,
             high=value + 2 * spread,
-            features="block outputs",
+            **{"features": "block outputs", "independent": 0.0} | columns,
         )
         for (i, j), value in np.ndenumerate(np.asarray(values, dtype=float))
     )
 
 
-def diagonal_of(*rows):
+def diagonal_of(*rows, density_a=1 / 16):
+    """Rows of network_a, network_b, relation, mean, low, high, and perhaps the density of network_b."""
     return CKA_DIAGONAL.frame(
         filled(CKA_DIAGONAL, network_a=a, network_b=b, relation=relation, mean=mean, low=low, high=high)
-        for a, b, relation, mean, low, high in rows
+        | {"density_a": density_a, "density_b": density[0] if density else np.nan}
+        for a, b, relation, mean, low, high, *density in rows
     )
 
 

@@ -87,6 +87,14 @@ def test_controls_are_relations(networks, tmp_path):
     assert pairs["mixer", "mixer-2"] == "ceiling"
 
 
+def test_colours_of_heat_maps(networks, tmp_path):
+    contents = []
+    for scale in ("unit", "auto"):
+        cka_report(networks, tmp_path / scale, Request("cka"), limit=32, scale=scale)
+        contents.append((tmp_path / scale / "figures" / "cka_mixer_sw-mlp.png").read_bytes())
+    assert contents[0] != contents[1]
+
+
 def test_noise_takes_its_shape_from_the_network_and_its_seed(tmp_path):
     net = network_of(NETWORKS["mixer"], tmp_path / "net.safetensors")
     values = [
@@ -116,6 +124,21 @@ class TestDrawings:
         result = mx.cka(networks[0], load(tmp_path / "deep.safetensors"), limit=16, batch_size=8)
         names = [drawing[0] for drawing in similarity_drawings("mixer", result)]
         assert names == ["cka_profile", "cka_mixer_deep"]
+
+    def test_sparse_networks_of_several_densities(self, networks, tmp_path):
+        sizes = {"sparse": 0.3, "sparser": 0.1, "sparser-1": 0.1}
+        sparse = []
+        for label, density in sizes.items():
+            config = configure("sw-mlp", PATCHES, 10, Sizes(channels=4, depth=2, density=density))
+            save_checkpoint(tmp_path / f"{label}.safetensors", config, module_of(config).state_dict())
+            sparse.append(load(tmp_path / f"{label}.safetensors"))
+
+        def figures_of(*compared):
+            result = mx.cka(*compared, limit=16, batch_size=8)
+            return {name: arguments for name, _, _, arguments, _ in similarity_drawings(compared[0].label, result)}
+
+        assert figures_of(networks[0], *sparse)["cka_density"][1:] == ("mixer", ["sparse", "sparser", "sparser-1"])
+        assert figures_of(networks[1], *sparse[1:], networks[0]).keys().isdisjoint({"cka_density"}), "one density"
 
     def test_captions_tell_the_conditions(self, networks):
         result = mx.cka(*networks, limit=16, batch_size=8)
