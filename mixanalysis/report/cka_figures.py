@@ -108,7 +108,7 @@ def cka_means(fig: FigureBase, diagonal: pd.DataFrame) -> None:
     if ax.get_legend_handles_labels()[0]:
         fig.legend(loc="outside upper right", ncols=2)
     names = [
-        f"{row.network_a} – {row.network_b}" + (f" ({row.relation})" if row.relation else "")
+        f"{_short(row.network_a)} – {_short(row.network_b)}" + (f" ({row.relation})" if row.relation else "")
         for row in known.itertuples()
     ]
     ax.set_yticks(range(len(known)), names)
