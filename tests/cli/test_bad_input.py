@@ -161,6 +161,13 @@ def test_images_of_another_shape(run, networks):
     assert run.files() == ["images.npz"]
 
 
+@pytest.mark.parametrize("image", ["3", "3x224", "axbxc", "0x8x8", "1x8x8x8", "1x-8x8"])
+def test_a_shape_of_images_that_is_none(run, networks, image):
+    answer = run("cka", networks["mixer"], "--image", image)
+    said = f"--image must be channels x height x width, such as 3x224x224, got {image!r}"
+    assert (answer.code, answer.error) == (2, said)
+
+
 def test_unknown_data_to_train_on(run):
     answer = run("train", "mixer", "--data", "imagenet")
     assert answer.code == 3

@@ -168,17 +168,17 @@ class TestProfile:
         assert ax.get_legend().get_title().get_text() == "one against"
 
     def test_floor_and_ceiling_are_bands(self):
-        names = ("two", "start", "seed")
+        names = ("two", "start", "seed", "three")
         cells = pd.concat([cells_of([[0.9 - i / 4, 0], [0, 0.8 - i / 4]], "one", name) for i, name in enumerate(names)])
         ax = drawn(figures.cka_profile, cells, self.DIAGONAL, "one").axes[0]
-        assert [container.get_label() for container in ax.containers] == ["two"]
+        assert [container.get_label() for container in ax.containers] == ["two", "three"]
         floor, ceiling = (each for each in ax.collections if isinstance(each, PolyCollection))
         for band, kind, first in ((floor, 1, 0.65), (ceiling, 2, 0.4)):
             assert colors.to_hex(band.get_facecolor()[0]) == colour(kind).lower()
             corners = band.get_paths()[0].vertices[:, 1]
             assert (corners.min(), corners.max()) == pytest.approx((first - 0.2, first + 0.2))
         labels = [text.get_text() for text in ax.get_legend().get_texts()]
-        assert labels == ["start (floor)", "seed (ceiling)", "two"]
+        assert labels == ["start (floor)", "seed (ceiling)", "two", "three"]
         shades = {colors.to_hex(container[0].get_color()) for container in ax.containers}
         assert not shades & {colour(1).lower(), colour(2).lower()}
 

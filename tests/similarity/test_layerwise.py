@@ -383,6 +383,31 @@ def test_modules_that_never_run():
         mx.cka(Subject("a", Idle(), {"idle": "idle"}), data=vectors())
 
 
+class Fails(nn.Module):
+    """Fails at the second batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.batches = nn.Linear(5, 3).double(), 0
+
+    def forward(self, x):
+        self.batches += 1
+        return self.inner(x[:, : 6 - self.batches])
+
+
+def test_a_module_that_fails():
+    message = r"^a: fails on batch 1 of shape 8 x 5: RuntimeError: "
+    with pytest.raises(DataError, match=message) as caught:
+        mx.cka(Subject("a", Fails(), {"x": "inner"}), data=vectors(), batch_size=8)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_tap_of_no_use_is_told_as_such():
+    flat = nn.Sequential(nn.Linear(5, 3).double(), nn.Flatten(0))
+    with pytest.raises(UsageError, match=r"^tap 'x' gives a tensor of shape \(63,\) for 21 examples"):
+        mx.cka(Subject("a", flat, {"x": "1"}), data=vectors())
+
+
 def test_progress_counts_batches():
     calls = []
     mx.cka(Subject("a", sequential(), LAYERS), data=vectors(19), batch_size=8, progress=lambda *at: calls.append(at))
