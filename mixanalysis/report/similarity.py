@@ -138,19 +138,16 @@ def cka_report(
     check_device(device)
     nothing: Control = ""
     stands = [*controls, *[nothing] * (len(networks) - len(controls))]
-    dataset, record = _data(networks, how, data, seed)
-    dataset = dataset.first(limit)
+    dataset, record = _data(networks, how, data, limit, seed)
     here = distributed.world()
     with contextlib.ExitStack() as stack:
         folder = None
         if here.leads:
             folder = stack.enter_context(
-                opened(
-                    out, request, networks=networks, dataset=record or dataset, device=device, kind=kind, force=force
-                )
+                opened(out, request, networks=networks, dataset=record, device=device, kind=kind, force=force)
             )
         sources = [how.source(network, control, device) for network, control in zip(networks, stands, strict=True)]
-        state = Resume(out.parent / f".{out.name}.resume", _key(networks, sources, record or data_record(dataset), how))
+        state = Resume(out.parent / f".{out.name}.resume", _key(networks, sources, record, how))
         result = cka(
             *sources,
             data=dataset,
@@ -175,14 +172,16 @@ def cka_report(
 
 
 def _data(
-    networks: Sequence[Contender], how: Comparison, name: str | None, seed: int
-) -> tuple[Dataset, dict[str, Any] | None]:
-    """The data, and what is known of them where they aren't at hand and needn't be."""
+    networks: Sequence[Contender], how: Comparison, name: str | None, limit: int | None, seed: int
+) -> tuple[Dataset, dict[str, Any]]:
+    """The data, and what is known of them; where they aren't at hand and needn't be, by the files of features."""
     stored = [network for network in networks if isinstance(network, Stored)]
     if name is None and len(stored) == len(networks) and not how.covariate:
-        return replay(stored), {**stored[0].data, "images": sum(stored[0].rows)}
+        dataset = replay(stored).first(limit)
+        return dataset, data_record(dataset) | stored[0].data
     shapes = [network.config.input_shape for network in networks if isinstance(network, Network)]
-    return open_dataset(name or "digits", shape=shapes[0] if shapes else how.image, seed=seed), None
+    dataset = open_dataset(name or "digits", shape=shapes[0] if shapes else how.image, seed=seed).first(limit)
+    return dataset, data_record(dataset)
 
 
 def _key(

@@ -45,6 +45,8 @@ def test_alone_they_need_no_data(run, networks, kept):
     assert cells("alone") == cells("live")
     live, alone = (json.loads(Path(name, "manifest.json").read_text())["data"] for name in ("live", "alone"))
     assert alone == live
+    some = run("cka", *kept, "--batch-size", 16, "--limit", 32, "-o", "some")
+    assert (some.code, json.loads(Path("some/manifest.json").read_text())["data"]["images"]) == (0, 32)
     again = run("cka", *kept, *LIMIT, "--data", "digits", "-o", "again")
     assert (again.code, cells("again")) == (0, cells("live"))
 
