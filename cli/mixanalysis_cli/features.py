@@ -42,6 +42,7 @@ def command(
     layers: options.Layers = None,
     exclude: options.Exclude = None,
     layout: options.Layout = None,
+    assume: options.Assume = None,
     model: options.Model = None,
     image: options.Image = None,
     device: options.Device = "cpu",
@@ -65,7 +66,9 @@ def command(
     from mixanalysis.similarity.opening import summary
 
     out = output or Path("reports/features")
-    networks, _ = open_all(checkpoints, lambda paths: load_all(paths, layout), Models(model))
+    networks, _ = open_all(
+        checkpoints, lambda paths: load_all(paths, layout, assume=options.assumed(assume)), Models(model)
+    )
     if dry_run:
         for network in networks:
             typer.echo(f"{network.provenance.path}: {summary(network)}")

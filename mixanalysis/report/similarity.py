@@ -178,7 +178,7 @@ def _data(
     stored = [network for network in networks if isinstance(network, Stored)]
     if name is None and len(stored) == len(networks) and not how.covariate:
         dataset = replay(stored).first(limit)
-        return dataset, data_record(dataset) | stored[0].data
+        return dataset, {**data_record(dataset), **stored[0].data}
     shapes = [network.config.input_shape for network in networks if isinstance(network, Network)]
     dataset = open_dataset(name or "digits", shape=shapes[0] if shapes else how.image, seed=seed).first(limit)
     return dataset, data_record(dataset)
