@@ -73,6 +73,18 @@ def command(
             show_default="use all images",
         ),
     ] = 0.0,
+    measures: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--measures",
+            help="Companions of CKA in a table of their own: procrustes, mutual-knn, rsa, angular, svcca; repeatable, "
+            "or separated by commas.",
+            show_default="none",
+        ),
+    ] = None,
+    permutations: Annotated[
+        int, typer.Option("--permutations", min=0, help="Random pairings of each batch's images, for p-values.")
+    ] = 0,
     features: options.Features = options.Position.before_skip,
     pool: options.Pool = options.Pooling.flatten,
     layers: options.Layers = None,
@@ -141,6 +153,8 @@ def command(
             batch_size,
             tol,
             None if dtype is None else dtype.value,
+            tuple(name.strip() for text in measures or () for name in text.split(",")),
+            permutations,
             options.image_shape(image),
         )
         result = cka_report(

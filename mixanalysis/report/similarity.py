@@ -48,6 +48,8 @@ class Comparison:
         batch_size: images per batch.
         tolerance: half-width of the widest interval at which to stop.
         dtype: name of the precision of the forward pass; None for that of the checkpoint.
+        measures: companion measures, for a table of their own.
+        permutations: random pairings of each batch's examples, for p-values.
         image: (channels, height, width) that networks of the user's own code take; None to take images as they are.
     """
 
@@ -62,6 +64,8 @@ class Comparison:
     batch_size: int = BATCH_SIZE
     tolerance: float = 0.0
     dtype: str | None = None
+    measures: tuple[str, ...] = ()
+    permutations: int = 0
     image: Shape | None = None
 
     def source(self, contender: Contender, control: Control, device: str) -> Subject | Stored:
@@ -121,7 +125,7 @@ def cka_report(
         data: name of a data set; digits by default, or whatever the files were written for where nothing has to run.
         limit: use only the first images.
         device: where the networks run.
-        seed: of random data.
+        seed: of random data and of permutations.
         kind: file format of the figures.
         scale: colours of the heat maps from 0 to 1 ("unit"), or over the values that there are ("auto").
         force: also write into a folder that holds files of others.
@@ -147,7 +151,7 @@ def cka_report(
                 opened(out, request, networks=networks, dataset=record, device=device, kind=kind, force=force)
             )
         sources = [how.source(network, control, device) for network, control in zip(networks, stands, strict=True)]
-        state = Resume(out.parent / f".{out.name}.resume", _key(networks, sources, record, how))
+        state = Resume(out.parent / f".{out.name}.resume", _key(networks, sources, record, how, seed))
         result = cka(
             *sources,
             data=dataset,
@@ -157,6 +161,9 @@ def cka_report(
             covariate=how.covariate,
             batch_size=how.batch_size,
             tolerance=how.tolerance,
+            measures=how.measures,
+            permutations=how.permutations,
+            seed=seed,
             resume=state if resume else None,
             progress=stage("CKA") if here.leads else None,
         )
@@ -164,6 +171,8 @@ def cka_report(
             folder.table("cka", result.cells)
             folder.table("cka_diagonal", result.diagonal)
             folder.table("cka_layers", result.layers)
+            if how.measures:
+                folder.table("similarity", result.companions)
             for name, size, draw, arguments, _ in similarity_drawings(networks[0].label, result, scale):
                 folder.figure(name, figure(draw, size, *arguments))
     if here.leads:
@@ -185,7 +194,11 @@ def _data(
 
 
 def _key(
-    networks: Sequence[Contender], sources: Sequence[Subject | Stored], data: Mapping[str, Any], how: Comparison
+    networks: Sequence[Contender],
+    sources: Sequence[Subject | Stored],
+    data: Mapping[str, Any],
+    how: Comparison,
+    seed: int,
 ) -> str:
     """Content of everything that the sums over batches follow from; no name of a file, and no device."""
     contents = [
@@ -198,6 +211,7 @@ def _key(
         "networks": contents,
         "data": [data["fingerprint"], data["images"]],
         "choices": choices,
+        "seed": seed if how.permutations else None,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -161,6 +161,27 @@ def test_images_of_another_shape(run, networks):
     assert run.files() == ["images.npz"]
 
 
+IMPOSSIBLE = {
+    "measure": (
+        ("--measures", "rsa,cca"),
+        "unknown measure 'cca'; known are procrustes, mutual-knn, rsa, angular, svcca",
+    ),
+    "full and early": (("--estimator", "full", "--tol", 0.1), "full-data estimators can't stop early"),
+    "bandwidth": (("--bandwidth", -1), "the bandwidth must be a positive share of the median distance, got -1.0"),
+    "small batches": (("--batch-size", 3), "--batch-size must be at least 4 for HSIC_1, got 3"),
+    "second model": (("--model-b", "nets:make"), "--model-b: there is no second checkpoint"),
+    "model": (("--model", "nets"), "--model must be package.module:factory, got 'nets'"),
+}
+
+
+@pytest.mark.parametrize(("options", "said"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_a_comparison_that_makes_no_sense(run, networks, options, said):
+    answer = run("cka", networks["mlp"], "--limit", 64, *options)
+    assert answer.code == 2
+    assert said in answer.error
+    assert run.files() == []
+
+
 @pytest.mark.parametrize("image", ["3", "3x224", "axbxc", "0x8x8", "1x8x8x8", "1x-8x8"])
 def test_a_shape_of_images_that_is_none(run, networks, image):
     answer = run("cka", networks["mixer"], "--image", image)

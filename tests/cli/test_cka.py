@@ -123,6 +123,22 @@ def test_the_table_names_the_choices(run, networks, options, estimator):
     assert row["features"] == "block outputs before skip, mean over tokens"
 
 
+def test_companions_and_p_values(run, networks):
+    options = ("--limit", 64, "--batch-size", 16, "--permutations", 19, "--measures", "rsa, procrustes", "--measures")
+    answer = run("cka", networks["mlp"], networks["sw-mlp"], *options, "mutual-knn", "-o", "out")
+    assert (answer.code, answer.stderr) == (0, "")
+    table = pd.read_csv("out/tables/similarity.csv")
+    assert {name.split("/")[0] for name in table["measure"]} == {"procrustes", "mutual-knn", "rsa"}
+    assert len(table) == 3 * 4
+    p_values = pd.read_csv("out/tables/cka.csv")["p_value"]
+    assert p_values.between(1 / 20, 1).all()
+    found = json.loads(run("cka", networks["mlp"], *options, "angular", "-o", "out", "--json").stdout)
+    assert {row["measure"].split("/")[0] for row in found["similarity"]} == {"procrustes", "rsa", "angular-cka"}
+    assert "tables/similarity.csv" in run.files("out")
+    assert run("cka", networks["mlp"], "--limit", 64, "-o", "out").code == 0
+    assert "tables/similarity.csv" not in run.files("out")
+
+
 def test_enough_images_are_enough(run, networks):
     options = ("--data", "noise", "--batch-size", 4, "--json", "-o", "out")
     whole, some = (
@@ -193,9 +209,17 @@ class TestResume:
         assert len(seen) == 18, "nothing is kept of a run that is done"
         assert tables("out") == resumed
 
-    @pytest.mark.parametrize(
-        "changed", [("--batch-size", 4), ("--pool", "mean"), ("--layers", "*.token"), ("--limit", 71), ("--no-resume",)]
+    CHANGED = (
+        ("--batch-size", "4"),
+        ("--pool", "mean"),
+        ("--layers", "*.token"),
+        ("--limit", "71"),
+        ("--measures", "rsa"),
+        ("--permutations", "9"),
+        ("--no-resume",),
     )
+
+    @pytest.mark.parametrize("changed", CHANGED, ids=" ".join)
     def test_other_content_starts_anew(self, run, networks, monkeypatch, changed):
         seen = []
         observe = Subject.observe

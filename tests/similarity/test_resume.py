@@ -55,15 +55,16 @@ def interrupted(state, at, data, **options):
         mx.cka(*pair(at), data=data, batch_size=BATCH, resume=state, **options)
 
 
-def test_an_interrupted_run_goes_on(tmp_path):
+@pytest.mark.parametrize("options", [{}, {"measures": ("rsa", "angular"), "permutations": 5}], ids=["alone", "more"])
+def test_an_interrupted_run_goes_on(options, tmp_path):
     state = Resume(tmp_path / "state", "key")
-    interrupted(state, 6, data_of())
+    interrupted(state, 6, data_of(), **options)
     subjects = pair()
-    found = mx.cka(*subjects, data=data_of(), batch_size=BATCH, resume=state)
+    found = mx.cka(*subjects, data=data_of(), batch_size=BATCH, resume=state, **options)
     assert [len(subject.module.seen) for subject in subjects] == [4, 4]
-    pd.testing.assert_frame_equal(
-        found.cells, mx.cka(*pair(), data=data_of(), batch_size=BATCH).cells, check_exact=True
-    )
+    expected = mx.cka(*pair(), data=data_of(), batch_size=BATCH, **options)
+    pd.testing.assert_frame_equal(found.cells, expected.cells, check_exact=True)
+    pd.testing.assert_frame_equal(found.companions, expected.companions, check_exact=True)
     state.clear()
     assert list(tmp_path.iterdir()) == []
 

@@ -18,7 +18,7 @@ from cases import NETWORKS, images_of, network_of
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, DataError, NothingToAnalyseError, UsageError
 from mixanalysis.selection import matching
-from mixanalysis.similarity import Estimator, Kernel, Stored, Subject, store
+from mixanalysis.similarity import Kernel, Stored, Subject, store
 from mixanalysis.similarity.stored import KEY, is_stored, replay
 from mixanalysis.similarity.tensor_file import Spec, TensorFile
 
@@ -45,7 +45,7 @@ def stored(source, data, folder, **options):
 
 
 def frames(result):
-    return result.cells, result.diagonal, result.layers
+    return result.cells, result.diagonal, result.layers, result.companions
 
 
 def assert_same(found, expected):
@@ -60,6 +60,8 @@ KINDS = {
     "grams of a radial kernel": ({"kernel": Kernel("rbf", 0.5)}, {"kernel": "rbf", "bandwidth": 0.5}),
     "features for a radial kernel": ({"what": "features"}, {"kernel": "rbf"}),
     "features without the input": ({"what": "features"}, {"covariate": "input"}),
+    "features for all images": ({"what": "features"}, {"estimator": "full"}),
+    "grams, companions and permutations": ({}, {"measures": ("rsa", "procrustes"), "permutations": 9}),
     "grams, biased": ({}, {"estimator": "minibatch-biased"}),
 }
 
@@ -218,8 +220,7 @@ class TestRequests:
     def test_grams_for_all_images(self, tmp_path):
         kept = stored(subject(), data_of(), tmp_path)
         with pytest.raises(UsageError, match=r"holds Gram matrices of batches; full-data estimators need --what f"):
-            kept.check(Estimator.of("full"))
-        stored(subject(), data_of(), tmp_path, what="features").check(Estimator.of("full", "rbf"))
+            mx.cka(kept, data=data_of(), batch_size=8, estimator="full")
 
     def test_unknown_content(self, tmp_path):
         with pytest.raises(UsageError, match=r"what is kept must be grams or features, got 'logits'"):
