@@ -42,11 +42,11 @@ def command(
     checkpoints: options.Checkpoints,
     output: options.Output = None,
     floor: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option("--floor", help="Checkpoint of an untrained network, the floor; repeatable.", show_default=False),
     ] = None,
     ceiling: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             "--ceiling", help="Checkpoint of the first network from another seed; repeatable.", show_default=False
         ),
@@ -132,6 +132,7 @@ def command(
             Models(model, model_a, model_b),
             floor or (),
             ceiling or (),
+            weights.value,
         )
         if dry_run:
             if here.leads:

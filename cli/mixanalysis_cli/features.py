@@ -43,6 +43,7 @@ def command(
     exclude: options.Exclude = None,
     layout: options.Layout = None,
     assume: options.Assume = None,
+    weights: options.Weights = options.WeightsChoice.auto,
     model: options.Model = None,
     image: options.Image = None,
     device: options.Device = "cpu",
@@ -67,7 +68,10 @@ def command(
 
     out = output or Path("reports/features")
     networks, _ = open_all(
-        checkpoints, lambda paths: load_all(paths, layout, assume=options.assumed(assume)), Models(model)
+        checkpoints,
+        lambda paths: load_all(paths, layout, assume=options.assumed(assume), weights=weights.value),
+        Models(model),
+        weights=weights.value,
     )
     if dry_run:
         for network in networks:

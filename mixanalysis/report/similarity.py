@@ -202,7 +202,12 @@ def _key(
 ) -> str:
     """Content of everything that the sums over batches follow from; no name of a file, and no device."""
     contents = [
-        {"sha256": record["sha256"], "code": _code(network), "taps": _taps(source)}
+        {
+            "sha256": record["sha256"],
+            "wrapper": network.provenance.wrapper,
+            "code": _code(network),
+            "taps": _taps(source),
+        }
         for record, network, source in zip(inputs(networks), networks, sources, strict=True)
     ]
     choices = {name: value for name, value in asdict(how).items() if name not in ("layers", "exclude")}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixanalysis.checkpoints import open_checkpoint
+from mixanalysis.checkpoints import Weights, open_checkpoint
 from mixanalysis.errors import UsageError
 from mixanalysis.layouts import told_apart
 from mixanalysis.models import Network
@@ -52,6 +52,7 @@ def open_all(
     models: Models | None = None,
     floors: Sequence[str | Path] = (),
     ceilings: Sequence[str | Path] = (),
+    weights: Weights = "auto",
 ) -> tuple[list[Contender], list[Control]]:
     """Open checkpoints, controls last, each with a label of its own.
 
@@ -61,6 +62,7 @@ def open_all(
         models: what builds the others.
         floors: checkpoints of untrained networks.
         ceilings: checkpoints of the same network from other seeds.
+        weights: which of raw and averaged weights the user's own code is filled with.
 
     Returns:
         What is compared, and what each stands for.
@@ -71,22 +73,20 @@ def open_all(
     """
     every = [*paths, *floors, *ceilings]
     factories = (models or Models()).factories(len(paths), len(floors) + len(ceilings))
-    special = {
-        place: _special(path, factory) for place, (path, factory) in enumerate(zip(every, factories, strict=True))
-    }
-    known = iter(load([path for place, path in enumerate(every) if special[place] is None]))
-    found: list[Contender] = [other or next(known) for other in special.values()]
+    special = [_special(path, factory, weights) for path, factory in zip(every, factories, strict=True)]
+    known = iter(load([path for path, other in zip(every, special, strict=True) if other is None]))
+    found: list[Contender] = [next(known) if other is None else other for other in special]
     stands: tuple[tuple[Control, int], ...] = (("", len(paths)), ("floor", len(floors)), ("ceiling", len(ceilings)))
     return told_apart(found), [control for control, count in stands for _ in range(count)]
 
 
-def _special(path: str | Path, factory: Factory | None) -> OwnModel | Stored | None:
+def _special(path: str | Path, factory: Factory | None, weights: Weights) -> OwnModel | Stored | None:
     """Whatever isn't a checkpoint whose layout tells its architecture."""
     if is_stored(path):
         if factory is not None and factory.option != "--model":
             raise UsageError(f"{factory.option}: {path} holds features already; nothing is to be built")
         return Stored.open(path)
-    return None if factory is None else OwnModel.of(open_checkpoint(path), factory)
+    return None if factory is None else OwnModel.of(open_checkpoint(path, weights), factory)
 
 
 def summary(contender: Contender) -> str:

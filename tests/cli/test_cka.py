@@ -85,6 +85,18 @@ class TestOwnModels:
         assert own_layers == [("1", "module outputs, flattened"), ("3", "module outputs, flattened")] * 2
         assert [row["layer"] for row in rows if row["network"] == "mlp"] == ["1"]
 
+    def test_averaged_weights(self, run, own):
+        torch.manual_seed(5)
+        other = nn.Sequential(nn.Flatten(), nn.Linear(256, 7), nn.Tanh(), nn.Linear(7, 3))
+        torch.save({"state_dict": own["a"].state_dict(), "state_dict_ema": other.state_dict()}, "both.pt")
+        options = ("--model", "cka_nets:make", "--image", "1x16x16", "--limit", 64, "--json")
+        values = {}
+        for weights in ("raw", "ema"):
+            answer = run("cka", "a.pt", "both.pt", *options, "--weights", weights if weights == "raw" else "auto")
+            values[weights] = json.loads(answer.stdout)["cka_diagonal"][0]["mean"]
+        assert values["raw"] == pytest.approx(1, abs=1e-12)
+        assert values["ema"] < 0.99
+
     def test_dry_run(self, run, own):
         answer = run("cka", "a.pt", "--model", "cka_nets:make", "--dry-run")
         assert answer.stdout.splitlines()[0] == "a.pt: cka_nets:make, 4 modules"
