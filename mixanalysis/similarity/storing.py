@@ -171,7 +171,7 @@ class _Writer:
             matrix = self.kernel.triangle(features)
             cells = torch.full((triangle(raw.examples),), math.nan)
             if matrix is not None:
-                cells = (matrix[torch.tril_indices(*matrix.shape).unbind()] * column.scale).float()
+                cells = (matrix[torch.tril_indices(*matrix.shape).unbind()].double() * column.scale).float()
             self.file.write(name, self.start, cells)
             return cells[:0] if bool(cells.isfinite().all()) else None
 
