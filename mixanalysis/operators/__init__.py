@@ -4,6 +4,7 @@ from mixanalysis.operators.answers import Density, Estimate, Spectrum, Top
 from mixanalysis.operators.base import Operator
 from mixanalysis.operators.block_diagonal import BlockDiagonal, DirectSum
 from mixanalysis.operators.butterfly import Butterfly, butterfly_factor
+from mixanalysis.operators.coordinates import Coordinates, coordinates
 from mixanalysis.operators.cropped import Cropped
 from mixanalysis.operators.dense import Dense
 from mixanalysis.operators.kronecker import Kronecker
@@ -17,6 +18,7 @@ from mixanalysis.operators.scaled import Scaled
 __all__ = [
     "BlockDiagonal",
     "Butterfly",
+    "Coordinates",
     "Cropped",
     "Dense",
     "Density",
@@ -33,5 +35,6 @@ __all__ = [
     "Spectrum",
     "Top",
     "butterfly_factor",
+    "coordinates",
     "product",
 ]
