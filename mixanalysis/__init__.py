@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mixanalysis.datasets import Dataset, open_dataset
     from mixanalysis.errors import MixanalysisError
     from mixanalysis.layouts import load
+    from mixanalysis.layouts.expand import expand
     from mixanalysis.models import MixingLayer, Network
     from mixanalysis.report import write_report
     from mixanalysis.similarity import Subject, cka, hsic1, linear_cka
@@ -31,6 +32,7 @@ _ROOMS = {
     "Subject": "similarity",
     "TrainingConfig": "training",
     "cka": "similarity",
+    "expand": "layouts.expand",
     "hsic1": "similarity",
     "linear_cka": "similarity",
     "load": "layouts",
@@ -52,6 +54,7 @@ __all__ = [
     "TrainingConfig",
     "__version__",
     "cka",
+    "expand",
     "hsic1",
     "linear_cka",
     "load",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -31,13 +32,16 @@ def save_checkpoint(
     Args:
         path: the file; an old one is replaced.
         config: the family's configuration.
-        state: the module's `state_dict()`; a boolean `X.mask` beside `X.weight` is stored with it.
+        state: the module's `state_dict()`; a boolean `X.mask` beside `X.weight` is stored with it, and a CSR tensor is
+            stored as it is, entries of value zero being connections.
         training: JSON-ready record of how the weights came to be.
     """
     tensors: dict[str, Tensor] = {}
     for name, tensor in state.items():
         layer, _, part = name.rpartition(".")
-        if part == "weight" and f"{layer}.mask" in state:
+        if tensor.layout == torch.sparse_csr:
+            tensors |= {f"{name}.{piece}": value for piece, value in _csr_parts(tensor.detach().cpu()).items()}
+        elif part == "weight" and f"{layer}.mask" in state:
             packed = pack(tensor.detach().cpu(), state[f"{layer}.mask"].cpu())
             tensors |= {f"{name}.{piece}": value for piece, value in packed.items()}
         elif part != "mask":
@@ -52,6 +56,16 @@ def save_checkpoint(
     metadata = {METADATA_KEY: json.dumps(description, sort_keys=True, allow_nan=False)}
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
+
+
+def _csr_parts(matrix: Tensor) -> dict[str, Tensor]:
+    """The parts that store a CSR tensor sparsely."""
+    return {
+        "values": matrix.values().contiguous(),
+        "columns": matrix.col_indices().to(torch.int32),
+        "starts": matrix.crow_indices().long(),
+        "shape": torch.tensor(matrix.shape),
+    }
 
 
 def description(metadata: Mapping[str, str]) -> dict[str, Any] | None:

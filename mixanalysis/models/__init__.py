@@ -29,6 +29,7 @@ from mixanalysis.models.structured import Structure, Structures
 from mixanalysis.models.structured_mlp import StructuredMLPConfig
 from mixanalysis.models.sw_mlp import SWMLPConfig
 from mixanalysis.models.wide_mlp import WideMLPConfig
+from mixanalysis.models.wide_sparse_mlp import WideSparseBlock, WideSparseConfig
 
 __all__ = [
     "FAMILIES",
@@ -61,6 +62,8 @@ __all__ = [
     "Tap",
     "Weights",
     "WideMLPConfig",
+    "WideSparseBlock",
+    "WideSparseConfig",
     "configure",
     "from_dict",
     "load_weights",

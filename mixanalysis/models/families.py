@@ -24,6 +24,7 @@ from mixanalysis.models import (
     structured_mlp,
     sw_mlp,
     wide_mlp,
+    wide_sparse_mlp,
 )
 from mixanalysis.models.config import Patches
 from mixanalysis.models.network import Config, MixingLayer, Tap, Weights
@@ -50,6 +51,12 @@ _STRUCTURED = Family(
     structured_mlp.StructuredMLP,
     structured_mlp.mixing_layers,
     structured_mlp.taps,
+)
+_WIDE_SPARSE = Family(
+    wide_sparse_mlp.WideSparseConfig,
+    wide_sparse_mlp.WideSparseMLP,
+    wide_sparse_mlp.mixing_layers,
+    wide_sparse_mlp.taps,
 )
 
 FAMILIES: dict[str, Family] = {
@@ -82,6 +89,7 @@ FAMILIES: dict[str, Family] = {
     "ninformer": Family(ninformer.NiNformerConfig, ninformer.ninformer, ninformer.mixing_layers, ninformer.taps),
     "permutator": Family(permutator.PermutatorConfig, permutator.permutator, permutator.mixing_layers, permutator.taps),
     "wide-mlp": Family(wide_mlp.WideMLPConfig, wide_mlp.WideMLP, wide_mlp.mixing_layers, wide_mlp.taps),
+    "wide-sparse-mlp": _WIDE_SPARSE,
 }
 """Every family by the name that its configuration answers with."""
 
@@ -149,12 +157,12 @@ def configure(family: str, patches: Patches, classes: int, sizes: Sizes) -> Conf
         sizes: the numbers that name the network.
 
     Raises:
-        UsageError: the family is unknown, a number doesn't apply to it, or is out of range.
+        UsageError: the family is unknown or isn't made from sizes, a number doesn't apply to it, or is out of range.
     """
     if family not in FAMILIES or FAMILIES[family].config not in _BUILDERS:
         known = ", ".join(name for name, kind in FAMILIES.items() if kind.config in _BUILDERS)
         if family in FAMILIES:
-            raise UsageError(f"a {family} is read from checkpoints of others, not made anew; made are {known}")
+            raise UsageError(f"a {family} is read from checkpoints, not made anew; made are {known}")
         raise UsageError(f"unknown family {family!r}; known are {known}")
     accepted = set(_ACCEPTED[FAMILIES[family].config])
     if family == "mlp":

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from mixanalysis.operators import Operator
+from mixanalysis.models.csr import csr_matrix
+from mixanalysis.operators import Dense, Operator, coordinates
 
 Role = Literal["token", "channel", "patch", "gate", "dense", "skip"]
 """What a layer mixes: tokens, channels, all entries of a patch, everything ("dense"); or what it is for: a factor that
@@ -272,7 +273,9 @@ def load_weights(module: nn.Module, weights: Weights) -> nn.Module:
     """
     state: dict[str, Tensor] = {}
     for name, value in module.state_dict().items():
-        if name.endswith(".mask"):
+        if value.layout == torch.sparse_csr:
+            state[name] = _connections(weights, name)
+        elif name.endswith(".mask"):
             mask = torch.zeros(value.shape, dtype=torch.bool)
             support = weights.support(name.removesuffix("mask") + "weight")
             if support is None:
@@ -288,3 +291,11 @@ def load_weights(module: nn.Module, weights: Weights) -> nn.Module:
     state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
     module.load_state_dict(state, assign=True)
     return module
+
+
+def _connections(weights: Weights, name: str) -> Tensor:
+    """A matrix as a CSR tensor; all of its cells where it has no mask."""
+    rows, columns = weights.shape(name)
+    support = weights.support(name)
+    found = coordinates(Dense(weights.tensor(name))) if support is None else support
+    return csr_matrix(*found, (rows, columns))

@@ -63,8 +63,11 @@ def facts(network: Network) -> list[tuple[str, str]]:
     if source.assumed:
         lines.append(("assumed", _assumed(source.assumed)))
     if source.training:
-        shown = {name: value for name, value in source.training.items() if name not in ("key", "data_fingerprint")}
-        lines.append(("training", _pairs(shown)))
+        hidden = ("key", "data_fingerprint", "expanded_from")
+        shown = {name: value for name, value in source.training.items() if name not in hidden}
+        lines.append(("training", _pairs(shown) or "no record"))
+        if isinstance(origin := source.training.get("expanded_from"), dict):
+            lines.append(("expanded from", _pairs(origin)))
     lines.append(("not used", ", ".join(source.unused) or "nothing: every tensor is used"))
     return lines
 
@@ -85,6 +88,11 @@ def _shown(value: Any) -> Any:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name} ({_pairs(value)})" if isinstance(value, dict) else f"{name} {value}" for name, value in values.items()
-    )
+    return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
+
+
+def _value(value: Any) -> str:
+    """A table in parentheses; a list of tables by its length."""
+    if isinstance(value, dict):
+        return f"({_pairs(value)})"
+    return str(len(value)) if isinstance(value, list | tuple) else str(value)

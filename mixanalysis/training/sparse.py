@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mixanalysis.models.blocks import MaskedLinear
+from mixanalysis.models.csr import hear_the_announcement
 
 SPARSE_BELOW = 0.2
 """Largest density that is trained sparsely: a step of 2048 x 1024 weights then takes half of the dense one's time, and
@@ -35,7 +35,7 @@ class SparseLinear(nn.Module):
 
     def __init__(self, masked: MaskedLinear) -> None:
         super().__init__()
-        _hear_the_announcement()
+        hear_the_announcement()
         self.scale, self.shape = masked.scale, (masked.weight.shape[0], masked.weight.shape[1])
         rows, columns = masked.mask.nonzero(as_tuple=True)
         order = torch.argsort(columns, stable=True)
@@ -128,11 +128,3 @@ def family_state(module: nn.Module) -> dict[str, Tensor]:
 def _starts(sorted_rows: Tensor, count: int) -> Tensor:
     counts = torch.bincount(sorted_rows, minlength=count)
     return torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-
-
-def _hear_the_announcement() -> None:
-    """Torch says once that its CSR layout may still change."""
-    index = torch.zeros(2, dtype=torch.int64)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-        torch.sparse_csr_tensor(index, index[:0], torch.zeros(0), (1, 1), check_invariants=False)
