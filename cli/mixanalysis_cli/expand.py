@@ -15,12 +15,14 @@ NAME = "expand"
 @terminal.reporting
 def command(
     context: typer.Context,
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file.", show_default=False)],
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint file, folder or name on the hub.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.", show_default=False)],
     max_bytes: Annotated[
         str, typer.Option("--max-bytes", help="Refuse a wide network whose layers would take more, e.g. 4e9 or 2^33.")
     ] = "2^31",
     layout: options.Layout = None,
+    assume: options.Assume = None,
+    weights: options.Weights = options.WeightsChoice.auto,
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -37,7 +39,7 @@ def command(
     if output.exists() and not force:
         raise UsageError(f"{output}: is there already; --force replaces it")
     limit = options.number(max_bytes, "--max-bytes")
-    network = load(checkpoint, layout)
+    network = load(checkpoint, layout, assume=options.assumed(assume), weights=weights.value)
     found = expand(network, output, max_bytes=limit, seed=seed, dry_run=dry_run)
     if json:
         terminal.show_json(vars(found) | {"path": str(found.path)})

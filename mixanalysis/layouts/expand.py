@@ -17,7 +17,7 @@ from mixanalysis.models import Network, to_dict
 from mixanalysis.models.expand import Expansion
 
 MAX_BYTES = 2**31
-"""Largest wide network that is written unless another limit is given: 2 GiB, of which three times are held in memory."""
+"""Largest wide network that is written unless another limit is given: 2 GiB; writing it takes three times its size."""
 
 IMAGES = 8
 """Random images on which the written network is compared with the original."""

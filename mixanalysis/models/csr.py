@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
@@ -79,7 +80,8 @@ def csr_matrix(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, 
     index = np.int32 if max(len(values), *shape) < _INDEX_LIMIT else np.int64
     places = (rows.numpy().astype(index), columns.numpy().astype(index))
     # scipy sorts in linear time, and what it sorts are the numbers of the connections
-    found = csr_array((np.arange(len(values), dtype=index), places), shape=shape)
+    numbers: NDArray[np.int64] = np.arange(len(values))
+    found = csr_array((numbers, places), shape=shape)
     starts, sorted_columns, order = (torch.from_numpy(part) for part in (found.indptr, found.indices, found.data))
     return _csr(starts, sorted_columns, values.detach()[order], shape)
 

@@ -17,11 +17,19 @@ from mixanalysis.models.csr import csr_matrix
 from mixanalysis.models.layers import vec_to_row
 from mixanalysis.models.network import MixingLayer, Network, Tap
 from mixanalysis.models.structured_mlp import Branch, NoSkip
-from mixanalysis.models.wide_sparse_mlp import Activation, Mixes, Skip, WideSparseBlock, WideSparseConfig
+from mixanalysis.models.wide_sparse_mlp import Activation, Mixes, Pooling, Skip, WideSparseBlock, WideSparseConfig
 from mixanalysis.operators import Dense, Lift, Operator, Permuted, coordinates
 
-_ACTIVATIONS: dict[str, Activation] = {"erf": "gelu", "tanh": "gelu-tanh", "gelu": "gelu", "relu": "relu"}
+_ACTIVATIONS: dict[str, Activation] = {
+    "erf": "gelu",
+    "tanh": "gelu-tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+    "identity": "identity",
+}
 """A configuration's `activation` or `gelu`, and the wide network's name for it."""
+
+_POOLINGS: dict[str, Pooling] = {"mean": "mean", "class-token": "first", "flatten": "flatten"}
 
 _SKIPS: dict[type[nn.Module], Skip] = {nn.Identity: "identity", Resize: "resized", NoSkip: "none"}
 
@@ -60,8 +68,13 @@ class Expansion:
         activation = str(getattr(config, "activation", None) or getattr(config, "gelu", None))
         if activation not in _ACTIVATIONS:
             self._cannot(f"its activation is {activation}")
+        pooling = getattr(config, "pooling", "flatten")
+        if pooling not in _POOLINGS:
+            self._cannot(f"its features are pooled by {pooling}")
         if left := [name for name in module.state_dict() if not name.startswith(self._used)]:
             self._cannot(f"it has {', '.join(left[:3])}{', ...' if len(left) > 3 else ''} besides")
+        if self._class_token is not None and any(name.startswith("stem.norm.") for name in module.state_dict()):
+            self._cannot("its patches are normalised without its class token")
         return WideSparseConfig(
             patches=patches,
             classes=getattr(config, "classes", 0),
@@ -69,9 +82,10 @@ class Expansion:
             embedding=isinstance(stem, PatchEmbedding),
             embedding_norm=self._norm("stem", stem.norm) if isinstance(stem, PatchEmbedding) else 0,
             final_norm=self._norm("the end", getattr(module, "norm", nn.Identity())),
-            pooled=self._pooled,
+            tokens=int(getattr(config, "tokens", 1)),
+            pooling=_POOLINGS[pooling],
             activation=_ACTIVATIONS[activation],
-            bias=any(layer.bias is not None for layer in self.network.mixing_layers),
+            bias=self.network.mixing_layers[0].bias is not None,
             norm_eps=self._eps,
         )
 
@@ -84,16 +98,16 @@ class Expansion:
     @property
     def connections(self) -> int:
         """Weights of all its sparse layers, skip and embedding included."""
-        patches = self.config.patches
-        pixels = patches.channels * patches.size**2
-        return sum(layer.connections for layer in self.network.layers) + sum(self._embedded) * pixels
+        stem = self._module.stem
+        embedding = stem.proj.weight.numel() * self.config.patches.count if isinstance(stem, PatchEmbedding) else 0
+        return sum(layer.connections for layer in self.network.layers) + embedding
 
     @property
     def bytes(self) -> int:
         """What its sparse layers take: a value and an index of 4 bytes a connection, a bias and 8 bytes a row."""
         value = torch.finfo(self.dtype).bits // 8
         rows = [layer.shape[0] for layer in self.network.layers]
-        return self.connections * (value + 4) + (sum(rows) + sum(self._embedded)) * (value + 8)
+        return self.connections * (value + 4) + (sum(rows) + self._embedded) * (value + 8)
 
     def state(self) -> dict[str, Tensor]:
         """The wide network's state dict, layers as CSR tensors; all of it in memory."""
@@ -109,24 +123,22 @@ class Expansion:
         return self.network.taps[0].role != "dense"
 
     @property
-    def _embedded(self) -> list[int]:
-        """Outputs of the embedding, if there is one."""
-        return [self.config.blocks[0].inputs] if self.config.embedding else []
+    def _embedded(self) -> int:
+        """Outputs of the embedding; 0 where there is none."""
+        return self.config.blocks[0].inputs if self.config.embedding else 0
 
     @property
     def _used(self) -> tuple[str, ...]:
         """Beginnings of the names of all tensors that are accounted for."""
-        parts = [
-            f"{tap.after}.{part}." for tap in self.network.taps for part in ("norm", "carry", "mlp.fc1", "mlp.fc2")
-        ]
-        return ("stem.", "norm.", "head.", *parts)
+        parts = ("norm", "carry", "mlp.fc1", "mlp.fc2")
+        blocks = [f"{tap.after}.{part}." for tap in self.network.taps for part in parts]
+        return ("stem.", "class_token", "norm.", "head.", *blocks)
 
     @property
-    def _pooled(self) -> int:
-        pooling = getattr(self.network.config, "pooling", "flatten")
-        if pooling not in ("mean", "flatten"):
-            self._cannot(f"its features are pooled by {pooling}")
-        return int(getattr(self.network.config, "tokens", 1)) if pooling == "mean" else 1
+    def _class_token(self) -> Tensor | None:
+        """A learnt token before those of the patches, shape (features,)."""
+        token = getattr(self._module, "class_token", None)
+        return None if token is None else token.detach().flatten()
 
     @property
     def _eps(self) -> float:
@@ -176,49 +188,52 @@ class Expansion:
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         module, config = self._module, self.config
         if isinstance(module.stem, PatchEmbedding):
-            order = self._embedding_order(module.stem.proj.out_channels)
-            bias = module.stem.proj.bias
-            bias = torch.zeros(module.stem.proj.out_channels) if bias is None else bias
-            yield "stem.proj.weight", self._matrix(self._embedding(module.stem.proj.weight.detach(), order))
-            yield "stem.proj.bias", bias.detach().repeat(config.patches.count)[order]
+            yield from self._embedding(module.stem)
             yield from _parameters("stem.norm", module.stem.norm)
         for index, tap in enumerate(self.network.taps):
-            path, residual = f"blocks.{index}", module.get_submodule(tap.after)
+            path = f"blocks.{index}"
             skip = self._skip(index)
             if skip is not None:
                 yield f"{path}.carry.proj.weight", self._matrix(skip.operator)
-                yield from _parameters(f"{path}.carry.norm", residual.carry.norm)
-            yield from _parameters(f"{path}.norm", residual.norm)
+                yield from _parameters(f"{path}.carry.norm", module.get_submodule(f"{tap.after}.carry.norm"))
+            yield from _parameters(f"{path}.norm", module.get_submodule(f"{tap.after}.norm"))
             for name, layer in zip(("fc1", "fc2"), self._layers(index), strict=False):
                 yield f"{path}.mlp.{name}.weight", self._matrix(layer.operator)
-                if config.bias:
-                    yield f"{path}.mlp.{name}.bias", torch.zeros(layer.shape[0]) if layer.bias is None else layer.bias
-        yield from _parameters("norm", getattr(module, "norm", nn.Identity()))
+                if (bias := layer.bias) is not None:
+                    yield f"{path}.mlp.{name}.bias", bias
+        if config.final_norm:
+            yield from _parameters("norm", module.get_submodule("norm"))
         if config.classes:
-            yield "head.weight", self._classifier(module.head.weight.detach())
-            yield "head.bias", module.head.bias
+            head = dict(module.get_submodule("head").named_parameters())
+            yield "head.weight", self._classifier(head["weight"].detach())
+            yield "head.bias", head["bias"]
 
     def _matrix(self, operator: Operator) -> Tensor:
         return csr_matrix(*coordinates(operator.to(self.dtype)), operator.shape)
 
-    def _embedding_order(self, features: int) -> Tensor:
-        """Where each entry of x stands in the patches' features, one patch after another."""
-        patches = self.config.patches.count
-        return vec_to_row(patches, features, "token") if self._stacked else torch.arange(patches * features)
-
-    def _embedding(self, kernel: Tensor, order: Tensor) -> Operator:
-        """The patch embedding as a permuted-Kronecker matrix on the flattened pixels."""
-        patches = self.config.patches
-        across, down, size = patches.width // patches.size, patches.height // patches.size, patches.size
+    def _embedding(self, stem: PatchEmbedding) -> Iterator[tuple[str, Tensor]]:
+        """The patch embedding on the flattened pixels: one kernel for all patches, whose pixels lie apart."""
+        patches, kernel, bias = self.config.patches, stem.proj.weight.detach().flatten(1), stem.proj.bias
+        down, across, size = patches.height // patches.size, patches.width // patches.size, patches.size
         pixels = torch.arange(self.config.pixels).view(patches.channels, down, size, across, size)
         by_patch = pixels.permute(1, 3, 0, 2, 4).reshape(-1)
-        return Permuted(Lift(Dense(kernel.flatten(1)), patches.count, "left"), order, by_patch)
+        shared = Permuted(Lift(Dense(kernel), patches.count, "left"), columns=by_patch)
+        rows, columns, values = coordinates(shared.to(self.dtype))
+        biases = (torch.zeros(len(kernel)) if bias is None else bias.detach()).repeat(patches.count)
+        if self._class_token is not None:
+            # a token without connections comes first
+            rows, biases = rows + len(kernel), torch.cat([self._class_token, biases])
+        if self._stacked:
+            order = vec_to_row(len(biases) // len(kernel), len(kernel), "token")
+            rows, biases = torch.argsort(order)[rows], biases[order]
+        yield "stem.proj.weight", csr_matrix(rows, columns, values, (len(biases), self.config.pixels))
+        yield "stem.proj.bias", biases
 
     def _classifier(self, weight: Tensor) -> Tensor:
         """The classifier's weight on x: where features were flattened row by row, its columns move."""
-        if not self._stacked or self.config.pooled > 1:
+        tokens = self.config.tokens
+        if self.config.pooling != "flatten" or tokens == 1:
             return weight
-        tokens = int(getattr(self.network.config, "tokens", 1))
         return weight[:, vec_to_row(tokens, self.config.width // tokens, "token")]
 
 

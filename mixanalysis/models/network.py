@@ -295,7 +295,6 @@ def load_weights(module: nn.Module, weights: Weights) -> nn.Module:
 
 def _connections(weights: Weights, name: str) -> Tensor:
     """A matrix as a CSR tensor; all of its cells where it has no mask."""
-    rows, columns = weights.shape(name)
-    support = weights.support(name)
-    found = coordinates(Dense(weights.tensor(name))) if support is None else support
-    return csr_matrix(*found, (rows, columns))
+    height, width = weights.shape(name)
+    rows, columns, values = weights.support(name) or coordinates(Dense(weights.tensor(name)))
+    return csr_matrix(rows, columns, values, (height, width))

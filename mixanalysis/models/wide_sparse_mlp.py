@@ -16,7 +16,8 @@ from mixanalysis.models.layers import masked_layer
 from mixanalysis.models.network import MixingLayer, Role, Tap, Weights
 from mixanalysis.models.structured_mlp import NoSkip
 
-Activation = Literal["gelu", "gelu-tanh", "relu"]
+Activation = Literal["gelu", "gelu-tanh", "relu", "identity"]
+Pooling = Literal["mean", "first", "flatten"]
 Skip = Literal["identity", "resized", "none"]
 Mixes = Literal["token", "channel", "dense"]
 
@@ -74,8 +75,9 @@ class WideSparseConfig:
         embedding: whether a sparse layer maps the pixels to the first block's inputs.
         embedding_norm: features that are normalised together after it; 0 for no LayerNorm.
         final_norm: features that are normalised together after the blocks; 0 for no LayerNorm.
-        pooled: tokens over which features are averaged before the classifier; 1 keeps them all.
-        activation: phi; GELU exact or in its tanh approximation, or ReLU.
+        tokens: S after the last block; 1 for plain vectors.
+        pooling: what the classifier takes: the mean over tokens, the first token, or all m features.
+        activation: phi; GELU exact or in its tanh approximation, ReLU, or the identity.
         bias: whether layers have biases.
         norm_eps: epsilon of every LayerNorm.
     """
@@ -86,14 +88,15 @@ class WideSparseConfig:
     embedding: bool
     embedding_norm: int
     final_norm: int
-    pooled: int
+    tokens: int
+    pooling: Pooling
     activation: Activation
     bias: bool = True
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
         """Check that the sizes fit each other."""
-        positive(self, "depth", "pooled")
+        positive(self, "depth", "tokens")
         if not self.embedding and self.pixels != self.blocks[0].inputs:
             msg = f"without an embedding the first block takes the {self.pixels} pixels, got {self.blocks[0].inputs}"
             raise ValueError(msg)
@@ -106,8 +109,8 @@ class WideSparseConfig:
             raise ValueError(msg)
         _check_norm("embedding_norm", self.embedding_norm, self.blocks[0].inputs if self.embedding else 0)
         _check_norm("final_norm", self.final_norm, self.width)
-        if self.width % self.pooled:
-            msg = f"pooled must divide {self.width} features, got {self.pooled}"
+        if self.width % self.tokens:
+            msg = f"tokens must divide {self.width} features, got {self.tokens}"
             raise ValueError(msg)
 
     @property
@@ -195,12 +198,16 @@ class WideSparseMLP(nn.Module):
         )
         self.blocks = nn.Sequential(*(_block(config, block) for block in config.blocks))
         self.norm = _norm(config.final_norm, config)
-        self.head = classifier(config.width // config.pooled, config.classes)
+        pooled = config.width if config.pooling == "flatten" else config.width // config.tokens
+        self.head = classifier(pooled, config.classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of shape (B, classes) for images of shape (B, channels, H, W)."""
         v = self.norm(self.blocks(self.stem(images.flatten(1))))
-        logits: Tensor = self.head(v.unflatten(1, (-1, self.config.pooled)).mean(dim=2))
+        if self.config.pooling != "flatten":
+            x = v.unflatten(1, (-1, self.config.tokens))
+            v = x.mean(dim=2) if self.config.pooling == "mean" else x[:, :, 0]
+        logits: Tensor = self.head(v)
         return logits
 
 
@@ -218,8 +225,8 @@ def _norm(features: int, config: WideSparseConfig) -> nn.Module:
 
 
 def _activated(x: Tensor, activation: Activation) -> Tensor:
-    if activation == "relu":
-        return F.relu(x)
+    if activation in ("relu", "identity"):
+        return F.relu(x) if activation == "relu" else x
     return F.gelu(x, approximate="none" if activation == "gelu" else "tanh")
 
 
