@@ -198,6 +198,9 @@ def _same(network: Network, written: Network) -> None:
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
+    if a.layout == b.layout == torch.sparse_csr:
+        parts = [(each.crow_indices(), each.col_indices(), each.values()) for each in (a, b)]
+        return a.shape == b.shape and all(_equal(one, other) for one, other in zip(*parts, strict=True))
     return a.dtype == b.dtype and torch.equal(a, b)
 
 

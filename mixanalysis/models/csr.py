@@ -61,8 +61,10 @@ class CSRLinear(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         matrix = state_dict.get(f"{prefix}weight")
         if matrix is not None and matrix.layout == torch.sparse_csr and tuple(matrix.shape) == self.shape:
-            self.columns, self.starts = matrix.col_indices(), matrix.crow_indices()
-            self.weight = nn.Parameter(matrix.values(), requires_grad=False)
+            device = matrix.device if self.weight.is_meta else self.weight.device
+            self.columns, self.starts = matrix.col_indices().to(device), matrix.crow_indices().to(device)
+            # as many as there are connections, then filled or replaced like any parameter
+            self.weight = nn.Parameter(self.weight.new_empty(len(matrix.values())), requires_grad=False)
             state_dict[f"{prefix}weight"] = matrix.values()
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
@@ -77,7 +79,7 @@ def csr_matrix(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, 
         shape: (rows, columns) of the matrix.
     """
     hear_the_announcement()
-    index = np.int32 if max(len(values), *shape) < _INDEX_LIMIT else np.int64
+    index = "int32" if max(len(values), *shape) < _INDEX_LIMIT else "int64"
     places = (rows.numpy().astype(index), columns.numpy().astype(index))
     # scipy sorts in linear time, and what it sorts are the numbers of the connections
     numbers: NDArray[np.int64] = np.arange(len(values))

@@ -20,14 +20,11 @@ from mixanalysis.models.structured_mlp import Branch, NoSkip
 from mixanalysis.models.wide_sparse_mlp import Activation, Mixes, Pooling, Skip, WideSparseBlock, WideSparseConfig
 from mixanalysis.operators import Dense, Lift, Operator, Permuted, coordinates
 
-_ACTIVATIONS: dict[str, Activation] = {
-    "erf": "gelu",
-    "tanh": "gelu-tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-    "identity": "identity",
-}
-"""A configuration's `activation` or `gelu`, and the wide network's name for it."""
+_GELUS: dict[str, Activation] = {"erf": "gelu", "tanh": "gelu-tanh", "identity": "identity"}
+"""A configuration's `gelu`, and the wide network's name for it."""
+
+_ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "relu": "relu"}
+"""A configuration's `activation`."""
 
 _POOLINGS: dict[str, Pooling] = {"mean": "mean", "class-token": "first", "flatten": "flatten"}
 
@@ -65,9 +62,10 @@ class Expansion:
         patches, stem = getattr(config, "patches", None), getattr(module, "stem", None)
         if not isinstance(patches, Patches) or type(stem) not in (PatchEmbedding, nn.Identity):
             self._cannot(f"its images are embedded by a {type(stem).__name__}")
-        activation = str(getattr(config, "activation", None) or getattr(config, "gelu", None))
-        if activation not in _ACTIVATIONS:
-            self._cannot(f"its activation is {activation}")
+        named = getattr(config, "gelu", None), getattr(config, "activation", None)
+        activation = _GELUS.get(str(named[0])) or _ACTIVATIONS.get(str(named[1]))
+        if activation is None:
+            self._cannot(f"its activation is {named[0] or named[1]}")
         pooling = getattr(config, "pooling", "flatten")
         if pooling not in _POOLINGS:
             self._cannot(f"its features are pooled by {pooling}")
@@ -84,7 +82,7 @@ class Expansion:
             final_norm=self._norm("the end", getattr(module, "norm", nn.Identity())),
             tokens=int(getattr(config, "tokens", 1)),
             pooling=_POOLINGS[pooling],
-            activation=_ACTIVATIONS[activation],
+            activation=activation,
             bias=self.network.mixing_layers[0].bias is not None,
             norm_eps=self._eps,
         )

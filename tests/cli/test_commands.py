@@ -335,6 +335,7 @@ DRY = {
         "tables/width_points.csv, figures, manifest.json",
     ),
     "convert": (("mixer", "--to", "timm", "-o", "b.pt"), "b.pt: the mixer of "),
+    "expand": (("mlp", "-o", "b.safetensors"), "connections  8,160, which take "),
     "report": (("mixer", "mlp"), "reports/report: report.pdf, report.html, figures, tables, manifest.json"),
     "train": ((), "checkpoints/rp-mixer.safetensors: rp-mixer, m = 256, "),
 }

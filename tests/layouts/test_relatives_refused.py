@@ -259,5 +259,5 @@ def test_configurations_that_make_no_sense(make, match):
 
 
 def test_families_of_others_are_not_made_anew():
-    with pytest.raises(UsageError, match="a gmlp is read from checkpoints of others, not made anew; made are mixer, "):
+    with pytest.raises(UsageError, match="a gmlp is read from checkpoints, not made anew; made are mixer, "):
         configure("gmlp", PATCHES, 3, Sizes())
