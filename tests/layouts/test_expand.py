@@ -31,12 +31,13 @@ from wide import vec
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
-@pytest.fixture(name="pair", params=NETWORKS)
-def _pair(request, tmp_path) -> tuple[Network, Network]:
+@pytest.fixture(name="pair", params=NETWORKS, scope="module")
+def _pair(request, tmp_path_factory) -> tuple[Network, Network]:
     """A network of every kind, and its expansion."""
-    network = network_of(NETWORKS[request.param], tmp_path / "net.safetensors")
-    mx.expand(network, tmp_path / "wide.safetensors")
-    return network, load(tmp_path / "wide.safetensors")
+    folder = tmp_path_factory.mktemp(request.param)
+    network = network_of(NETWORKS[request.param], folder / "net.safetensors")
+    mx.expand(network, folder / "wide.safetensors")
+    return network, load(folder / "wide.safetensors")
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
