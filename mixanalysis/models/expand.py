@@ -61,12 +61,13 @@ class Expansion:
             self._cannot("it is one already")
         patches, stem = getattr(config, "patches", None), getattr(module, "stem", None)
         if not isinstance(patches, Patches) or type(stem) not in (PatchEmbedding, nn.Identity):
-            self._cannot(f"its images are embedded by a {type(stem).__name__}")
+            self._cannot("its images aren't cut into patches by one linear map")
+        blocks = tuple(self._block(index, tap) for index, tap in enumerate(self.network.taps))
         named = getattr(config, "gelu", None), getattr(config, "activation", None)
         activation = _GELUS.get(str(named[0])) or _ACTIVATIONS.get(str(named[1]))
         if activation is None:
-            self._cannot(f"its activation is {named[0] or named[1]}")
-        pooling = getattr(config, "pooling", "flatten")
+            self._cannot(f"its activation is {named[0] or named[1] or 'not named'}")
+        pooling = getattr(config, "pooling", None if self._stacked else "flatten")
         if pooling not in _POOLINGS:
             self._cannot(f"its features are pooled by {pooling}")
         if left := [name for name in module.state_dict() if not name.startswith(self._used)]:
@@ -76,9 +77,9 @@ class Expansion:
         return WideSparseConfig(
             patches=patches,
             classes=getattr(config, "classes", 0),
-            blocks=tuple(self._block(index, tap) for index, tap in enumerate(self.network.taps)),
+            blocks=blocks,
             embedding=isinstance(stem, PatchEmbedding),
-            embedding_norm=self._norm("stem", stem.norm) if isinstance(stem, PatchEmbedding) else 0,
+            embedding_norm=self._norm("the embedding", stem.norm) if isinstance(stem, PatchEmbedding) else 0,
             final_norm=self._norm("the end", getattr(module, "norm", nn.Identity())),
             tokens=int(getattr(config, "tokens", 1)),
             pooling=_POOLINGS[pooling],
@@ -96,8 +97,8 @@ class Expansion:
     @property
     def connections(self) -> int:
         """Weights of all its sparse layers, skip and embedding included."""
-        stem = self._module.stem
-        embedding = stem.proj.weight.numel() * self.config.patches.count if isinstance(stem, PatchEmbedding) else 0
+        patches, stem = self.config.patches, self._module.stem
+        embedding = stem.proj.weight.numel() * patches.count if isinstance(stem, PatchEmbedding) else 0
         return sum(layer.connections for layer in self.network.layers) + embedding
 
     @property
@@ -161,7 +162,9 @@ class Expansion:
             self._cannot(f"block {tap.name} is a {type(residual).__name__} that mixes {tap.role}")
         branch, carry = residual.mlp, residual.carry
         if type(branch) not in _BRANCHES or type(carry) not in _SKIPS:
-            self._cannot(f"block {tap.name} has a {type(branch).__name__} beside a {type(carry).__name__}")
+            self._cannot(f"block {tap.name} is made of {type(branch).__name__} and {type(carry).__name__}")
+        if not 1 <= len(layers) <= 2:
+            self._cannot(f"block {tap.name} has {len(layers)} layers")
         return WideSparseBlock(
             name=tap.name,
             role=tap.role,  # type: ignore[arg-type]  # one of Mixes, as checked above
@@ -180,7 +183,8 @@ class Expansion:
         if type(norm) is nn.LayerNorm and len(norm.normalized_shape) == 1:
             return norm.normalized_shape[0]
         if type(norm) is not nn.Identity:
-            self._cannot(f"{where} is normalised by a {type(norm).__name__}")
+            axes = f" over {len(norm.normalized_shape)} axes" if isinstance(norm, nn.LayerNorm) else ""
+            self._cannot(f"{where} is normalised by a {type(norm).__name__}{axes}")
         return 0
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:

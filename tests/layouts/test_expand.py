@@ -18,6 +18,7 @@ from torch import nn
 import mixanalysis as mx
 from cases import NETWORKS, checkpoint_of, images_of, module_of, network_of
 from checkpoints.rewriting import description_of, rewrite
+from hand_made import CASES
 from layouts.naive_mixers import PROJECTS, SIZES
 from mixanalysis.checkpoints import open_checkpoint, save_checkpoint
 from mixanalysis.datasets import open_dataset
@@ -322,7 +323,7 @@ def tap(**values):
 
 
 REFUSED = {
-    "embedding": ("mixer", put("stem", Strange), "its images are embedded by a Strange"),
+    "embedding": ("mixer", put("stem", Strange), "its images aren't cut into patches by one linear map"),
     "activation": ("monarch-mlp", with_config(activation="tanh"), "its activation is tanh"),
     "gelu": ("mixer", with_config(gelu="quick"), "its activation is quick"),
     "pooling": ("mixer", with_config(pooling="max"), "its features are pooled by max"),
@@ -342,17 +343,22 @@ REFUSED = {
         "block 0.token is a Sequential that mixes token",
     ),
     "role": ("mixer", tap(role="gate"), "block 0.token is a Residual that mixes gate"),
+    "layers": (
+        "mixer",
+        lambda network: replace(network, layers=network.layers[2:]),
+        "block 0.token has 0 layers",
+    ),
     "branch": (
         "mixer",
         put("blocks.0.token.mlp", Strange),
-        "block 0.token has a Strange beside a Identity",
+        "block 0.token is made of Strange and Identity",
     ),
-    "skip": ("mixer", put("blocks.1.channel.carry", Strange), "block 1.channel has a Mlp beside a Strange"),
+    "skip": ("mixer", put("blocks.1.channel.carry", Strange), "block 1.channel is made of Mlp and Strange"),
     "norm": ("mixer", put("blocks.1.token.norm", lambda: nn.BatchNorm1d(5)), "1.token is normalised by a BatchNorm1d"),
     "norm of two axes": (
         "mixer",
         put("blocks.1.token.norm", lambda: nn.LayerNorm((6, 5))),
-        "1.token is normalised by a LayerNorm",
+        "1.token is normalised by a LayerNorm over 2 axes",
     ),
     "final norm": ("mixer", put("norm", lambda: nn.RMSNorm(5)), "the end is normalised by a RMSNorm"),
     "epsilons": (
@@ -371,6 +377,15 @@ def test_what_a_wide_sparse_mlp_lacks_is_refused(name, change, message, tmp_path
     with pytest.raises(
         UsageError, match=rf"net.safetensors: a {family} can't be written as a wide sparse MLP: {message}$"
     ):
+        mx.expand(network, tmp_path / "wide.safetensors")
+    assert not (tmp_path / "wide.safetensors").exists()
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_relatives_of_other_forms_are_refused_with_the_reason(case, tmp_path):
+    torch.save(case.state, tmp_path / "net.pt")
+    network = load(tmp_path / "net.pt", assume=case.assume)
+    with pytest.raises(UsageError, match=r"net\.pt: a [\w-]+ can't be written as a wide sparse MLP: (?!.*\bNone\b)"):
         mx.expand(network, tmp_path / "wide.safetensors")
     assert not (tmp_path / "wide.safetensors").exists()
 
