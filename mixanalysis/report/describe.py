@@ -95,4 +95,5 @@ def _value(value: Any) -> str:
     """A table in parentheses; a list of tables by its length."""
     if isinstance(value, dict):
         return f"({_pairs(value)})"
-    return str(len(value)) if isinstance(value, list | tuple) else str(value)
+    tables = isinstance(value, list | tuple) and all(isinstance(each, dict) for each in value)
+    return str(len(value)) if tables else str(value)
