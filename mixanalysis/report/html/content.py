@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
-from mixanalysis.report.figures import READABLE_CELLS, SIGNIFICANT, p_text, short_layer
+from mixanalysis.report.cka_figures import READABLE_CELLS
+from mixanalysis.report.figures import SIGNIFICANT, p_text, short_layer
 from mixanalysis.report.findings import CEILINGS, FLOORS, beyond_edge
 from mixanalysis.report.histograms import bin_edges, outlier_values
 from mixanalysis.report.style import MARKERS
