@@ -1,0 +1,127 @@
+"""Markdown tables made from the code, for the pages and the README.
+
+python docs/tables.py brings the README's tables up to date; a test says when they aren't.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+_PLACE = re.compile(r"(<!-- begin ([\w-]+), made by docs/tables.py -->\n).*?(<!-- end \2 -->)", re.DOTALL)
+
+
+def layouts() -> str:
+    """Every layout: the names by which it is told, and what it assumes of what they don't tell."""
+    from mixanalysis.layouts import LAYOUTS
+
+    rows = (
+        (f"`{layout.name}`", _codes(layout.sought), _codes(f"{name}={value}" for name, value in layout.assumes.items()))
+        for layout in LAYOUTS.values()
+    )
+    return _table(("layout", "names that it is told by", "what it assumes unless told otherwise"), rows)
+
+
+def wrappers() -> str:
+    """What is taken off around the weights."""
+    from mixanalysis.checkpoints import wrappers as known
+
+    rows = (
+        ("keys of raw weights", _codes(known.RAW)),
+        ("keys of averaged weights", _codes(known.AVERAGED)),
+        ("raw weights beside an averaged `state_dict`", _codes((known.LIGHTNING_RAW, known.MMENGINE_RAW))),
+        ("prefixes of two copies in one table", _codes((*known.AVERAGED_PREFIXES, *filter(None, known.RAW_PREFIXES)))),
+        ("prefixes of modules around the network", _codes(("module.", "_orig_mod.", *known.ATTRIBUTES))),
+        ("prefixes in `.npz` files", _codes(known.NPZ_PREFIXES)),
+    )
+    return _table(("what", "names"), rows)
+
+
+def families() -> str:
+    """Every family, with the first line of its module's docstring, and whether `mixanalysis train` makes it."""
+    import inspect
+
+    from mixanalysis.models.families import FAMILIES, trainable
+
+    made = trainable()
+    rows = []
+    for name, family in FAMILIES.items():
+        text = inspect.getdoc(inspect.getmodule(family.layers)) or ""
+        rows.append((f"`{name}`", text.partition("\n\n")[0], "yes" if name in made else "read only"))
+    return _table(("family", "what it is", "trained here"), rows)
+
+
+def operators() -> str:
+    """Every structured operator with the first line of its docstring."""
+    from mixanalysis import operators as room
+    from mixanalysis.operators import Operator
+
+    found = [getattr(room, name) for name in room.__all__]
+    kinds = [kind for kind in found if isinstance(kind, type) and issubclass(kind, Operator) and kind is not Operator]
+    return _table(("operator", "what it is"), ((f"`{kind.__name__}`", _first_line(kind.__doc__)) for kind in kinds))
+
+
+def schemas() -> str:
+    """Every table that is written, with its columns."""
+    from mixanalysis.results import SCHEMAS
+
+    parts = []
+    for schema in SCHEMAS.values():
+        rows = ((f"`{column.name}`", column.unit, column.meaning) for column in schema.columns)
+        parts.append(f"## {schema.name}\n\n{_table(('column', 'unit', 'meaning'), rows)}")
+    return "\n\n".join(parts)
+
+
+def commands() -> str:
+    """Every command with its arguments and options."""
+    import typer
+
+    from mixanalysis_cli.app import app
+
+    parts = []
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        rows = ((_spelling(parameter), _plain(getattr(parameter, "help", ""))) for parameter in command.params)
+        parts.append(f"## mixanalysis {name}\n\n{_plain(command.help)}\n\n{_table(('option', 'meaning'), rows)}")
+    return "\n\n".join(parts)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    made.__name__: made for made in (layouts, wrappers, families, operators, schemas, commands)
+}
+"""Every table by the name that a page asks for it by."""
+
+
+def filled(text: str) -> str:
+    """A page with its tables up to date."""
+    return _PLACE.sub(lambda match: f"{match[1]}{TABLES[match[2]]()}\n{match[3]}", text)
+
+
+def _spelling(parameter: object) -> str:
+    names = (*getattr(parameter, "opts", ()), *getattr(parameter, "secondary_opts", ()))
+    if getattr(parameter, "param_type_name", "") == "argument":
+        return f"`{getattr(parameter, 'metavar', None) or str(names[0]).upper()}`"
+    return _codes(names)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _codes(names: Iterable[object]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0].replace("*", "\\*")
+
+
+def _plain(text: str | None) -> str:
+    """Help as Markdown: no line breaks, and nothing that would be read as a tag."""
+    return " ".join((text or "").split()).replace("<", "\\<").replace("*", "\\*")
+
+
+if __name__ == "__main__":
+    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
