@@ -40,17 +40,16 @@ def wrappers() -> str:
 
 
 def families() -> str:
-    """Every family, with the first line of its module's docstring, and whether `mixanalysis train` makes it."""
+    """Every family, with the first paragraph of its module's docstring."""
     import inspect
 
-    from mixanalysis.models.families import FAMILIES, trainable
+    from mixanalysis.models.families import FAMILIES
 
-    made = trainable()
-    rows = []
+    names: dict[str, list[str]] = {}
     for name, family in FAMILIES.items():
         text = inspect.getdoc(inspect.getmodule(family.layers)) or ""
-        rows.append((f"`{name}`", text.partition("\n\n")[0], "yes" if name in made else "read only"))
-    return _table(("family", "what it is", "trained here"), rows)
+        names.setdefault(text.partition("\n\n")[0], []).append(name)
+    return _table(("family", "what it is"), ((_codes(kinds), _plain(text)) for text, kinds in names.items()))
 
 
 def operators() -> str:
@@ -82,8 +81,9 @@ def commands() -> str:
 
     parts = []
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        rows = ((_spelling(parameter), _plain(getattr(parameter, "help", ""))) for parameter in command.params)
-        parts.append(f"## mixanalysis {name}\n\n{_plain(command.help)}\n\n{_table(('option', 'meaning'), rows)}")
+        rows = ((_spelling(each), _plain(getattr(each, "help", "")), _default(each)) for each in command.params)
+        options = _table(("option", "meaning", "default"), rows)
+        parts.append(f"## mixanalysis {name}\n\n{_plain(command.help)}\n\n{options}")
     return "\n\n".join(parts)
 
 
@@ -105,13 +105,20 @@ def _spelling(parameter: object) -> str:
     return _codes(names)
 
 
+def _default(parameter: object) -> str:
+    shown, value = getattr(parameter, "show_default", True), getattr(parameter, "default", None)
+    if isinstance(shown, str):
+        return shown
+    return "" if not shown or value is None or isinstance(value, bool) else f"`{getattr(value, 'value', value)}`"
+
+
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _codes(names: Iterable[object]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+    return ", ".join(text if "`" in text else f"`{text}`" for text in map(str, names))
 
 
 def _first_line(text: str | None) -> str:
