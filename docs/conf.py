@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "cli")]
 
+from generated import TABLES  # noqa: E402
+
 from mixanalysis import __version__  # noqa: E402
-from tables import TABLES  # noqa: E402
 
 project = "mixanalysis"
 author = "The mixanalysis authors"
@@ -52,6 +53,7 @@ html_static_path = ["_static"]
 html_css_files = ["mathml.css"]
 html_math_renderer = "mathml"
 html_show_sphinx = False
+html_show_copyright = False
 
 
 def fill(_app: Sphinx, _name: str, source: list[str]) -> None:
@@ -76,9 +78,12 @@ def properties(app: Sphinx, what: str, name: str, thing: object, options: object
 
 
 def mathml(node: nodes.Element, *, as_block: bool = False) -> str:
-    """A formula as MathML."""
+    """A formula as MathML, with words upright by themselves, parted from what they apply to, and norms of one size."""
     try:
-        return tex2mathml(node.astext(), as_block=as_block)
+        text = tex2mathml(node.astext(), as_block=as_block)
+        text = re.sub(r'<mi mathvariant="normal">(\w{2,})</mi>', r"<mi>\1</mi>", text)
+        text = text.replace("<mo>‖</mo>", '<mo stretchy="false">‖</mo>')
+        return re.sub(r"<mo>&ApplyFunction;</mo>(?!\s*<mo[^>]*>\()", '<mspace width="0.1667em"></mspace>', text)
     except (MathError, IndexError, SyntaxError) as error:
         raise ExtensionError(f"{node.source}:{node.line}: can't read the formula {node.astext()}: {error}") from None
 

@@ -1,6 +1,6 @@
 """Markdown tables made from the code, for the pages and the README.
 
-python docs/tables.py brings the README's tables up to date; a test says when they aren't.
+python docs/generated.py brings the README's tables up to date; a test says when they aren't.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
-_PLACE = re.compile(r"(<!-- begin ([\w-]+), made by docs/tables.py -->\n).*?(<!-- end \2 -->)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- begin ([\w-]+), made by docs/generated.py -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
 def layouts() -> str:
@@ -22,6 +22,17 @@ def layouts() -> str:
         for layout in LAYOUTS.values()
     )
     return _table(("layout", "names that it is told by", "what it assumes unless told otherwise"), rows)
+
+
+def layouts_in_short() -> str:
+    """Every layout with the first of its names."""
+    from mixanalysis.layouts import LAYOUTS
+
+    rows = []
+    for layout in LAYOUTS.values():
+        more = f", and {len(layout.sought) - 3} more" if len(layout.sought) > 3 else ""
+        rows.append((f"`{layout.name}`", _codes(layout.sought[:3]) + more))
+    return _table(("layout", "names that it is told by"), rows)
 
 
 def wrappers() -> str:
@@ -88,7 +99,7 @@ def commands() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    made.__name__: made for made in (layouts, wrappers, families, operators, schemas, commands)
+    made.__name__: made for made in (layouts, layouts_in_short, wrappers, families, operators, schemas, commands)
 }
 """Every table by the name that a page asks for it by."""
 
