@@ -281,6 +281,15 @@ def test_files_and_memory_give_the_same(memory, known):
     np.testing.assert_allclose(results[0].cells[COLUMNS], whole.cells[COLUMNS], rtol=1e-12)
 
 
+def test_files_share_their_room(monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=40 * 8 * (7 + 30 + 39)))
+    a, b = pair()
+    two = Subject("a", a.module, {"first": "0", "second": "1"})
+    assert mx.cka(two, data=data_of(images_of(40)), estimator="full", memory=0).matrix.shape == (2, 2)
+    with pytest.raises(UsageError, match=r"^features of one layer need 0\.0 GiB, .* has 0\.0 left; use fewer images"):
+        mx.cka(two, b, data=data_of(images_of(40)), estimator="full", memory=0)
+
+
 def test_no_room_for_files(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=2**30 * 3 // 2))
@@ -360,6 +369,17 @@ def test_the_bandwidth_is_that_of_evenly_spaced_images(monkeypatch):
 def _median(x):
     distances = sorted(math.dist(a, b) for a, b in itertools.combinations(x.tolist(), 2))
     return distances[(len(distances) - 1) // 2]
+
+
+def test_a_median_distance_of_zero_is_no_kernel():
+    images = images_of(30)
+    images[:25] = images[0]
+    subject = Subject("a", nn.Sequential(nn.Identity()), {"x": "0"})
+    found, once = (
+        mx.cka(subject, data=data_of(images), kernel="rbf", estimator=estimator, batch_size=30)
+        for estimator in ("full", "minibatch")
+    )
+    assert found.layers["status"].tolist() == once.layers["status"].tolist() == ["constant features"]
 
 
 class TestRequests:
