@@ -151,7 +151,8 @@ def of_grams(
     kept: list[slice | None] = [None, *sums.groups.slices]
     if len(kept) < 3 or n - max(part.stop - part.start for part in sums.groups.slices) < SMALLEST_BATCH:
         kept = [None]
-    values = [_hsic(sums, place, part, eps.to(sums.inner.device)) for place, part in enumerate(kept)]
+    eps, floor = eps.to(sums.inner.device), _floor(sums)
+    values = [_hsic(sums, place, part, eps, floor) for place, part in enumerate(kept)]
     unbiased, biased = (torch.stack(each).cpu().numpy() for each in zip(*values, strict=True))
     return FullHSIC(spans, unbiased, biased, _shares(grams, sums, unbiased[0]), n, reasons or {})
 
@@ -167,7 +168,14 @@ def _features_are_cheaper(grams: Sequence[LayerGram], pairs: Pairs) -> bool:
     return bool((n + _PER_COVARIANCE) * crossed < cells * (sum(sizes) + _PER_GRAM * len(sizes) + multiplied))
 
 
-def _hsic(sums: GramSums, place: int, left_out: slice | None, eps: Tensor) -> tuple[Tensor, Tensor]:
+def _floor(sums: GramSums) -> Tensor:
+    """What rounding may leave of each layer's <U(K), U(K)>: a small share of the terms over all examples."""
+    n, rows = sums.groups.examples, sums.rows.sum(dim=1)
+    terms = sums.inner[0].diagonal() + sums.diagonals.square().sum(dim=1) + rows.square().sum(dim=1) * (2 / (n - 2))
+    return 256 * sums.eps * (terms + rows.sum(dim=1).square() / ((n - 1) * (n - 2)))
+
+
+def _hsic(sums: GramSums, place: int, left_out: slice | None, eps: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
     """HSIC_1 and HSIC_0 of all pairs of layers without a group of examples, shape (layers, layers)."""
     rows, diagonals = sums.rows.sum(dim=1), sums.diagonals.clone()
     n = sums.groups.examples
@@ -176,13 +184,10 @@ def _hsic(sums: GramSums, place: int, left_out: slice | None, eps: Tensor) -> tu
         rows[:, left_out] = diagonals[:, left_out] = 0
         n -= left_out.stop - left_out.start
     inner, totals = sums.inner[place], rows.sum(dim=1)
-    sums_of_rows, outer = rows @ rows.mT * (2 / (n - 2)), torch.outer(totals, totals) / ((n - 1) * (n - 2))
-    unbiased = inner - sums_of_rows + outer
-    # where only rounding errors would be left: of the entries, as for constant features, or of these terms
-    terms = (inner + sums_of_rows + outer).diagonal() + diagonals.square().sum(dim=1)
+    unbiased = inner - rows @ rows.mT * (2 / (n - 2)) + torch.outer(totals, totals) / ((n - 1) * (n - 2))
+    # where only rounding errors would be left: of the entries, as for constant features, or of the sums
     own = unbiased.diagonal()
-    rounding = torch.maximum((n * 8 * eps * diagonals.amax(dim=1)).square(), 32 * sums.eps * terms)
-    own[own <= rounding] = 0
+    own[own <= torch.maximum((n * 8 * eps * diagonals.amax(dim=1)).square(), floor)] = 0
     rows += diagonals
     totals = rows.sum(dim=1)
     biased = inner + diagonals @ diagonals.mT - rows @ rows.mT * (2 / n) + torch.outer(totals, totals) / n**2

@@ -222,15 +222,18 @@ class TestBothWays:
         full.of_grams(grams, (slice(0, 1), slice(1, 2)))
         assert taken == ["by_features" if cheaper else "by_tiles"]
 
+    @pytest.mark.parametrize("n", [20, 40, 333])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    def test_features_without_unbiased_self_similarity(self, dtype):
-        alone = torch.zeros(40, 4, dtype=dtype)
+    def test_features_without_unbiased_self_similarity(self, dtype, n):
+        alone = torch.zeros(n, 4, dtype=dtype)
         alone[3] = torch.tensor([0.1, 0.7, -0.3, 0.9])
-        equally_far = torch.eye(40, dtype=dtype) * 0.3 + 0.7
-        flat = torch.full((40, 3), 0.1, dtype=dtype)
-        for found in self.both([images_of(40).to(dtype), alone, equally_far, flat], (slice(0, 1), slice(1, 4))):
+        equally_far = torch.eye(n, dtype=dtype) * 0.3 + 0.7
+        flat = torch.full((n, 3), 0.1, dtype=dtype)
+        for found in self.both([images_of(n).to(dtype), alone, equally_far, flat], (slice(0, 1), slice(1, 4))):
             assert np.isnan(ratio(found.hsic())[0, 1:]).all()
             assert np.isfinite(ratio(found.hsic())[0, 0])
+            assert (np.diagonal(found.left_out_hsic(), axis1=1, axis2=2)[:, 1:] == 0).all()
+            assert (found.left_out_hsic()[:, 0, 0] > 0).all()
 
 
 @pytest.mark.parametrize("mean", [0.0, 3e3])
