@@ -182,9 +182,9 @@ def test_groups_hold_each_image_once_in_whole_tiles(count):
 
 class TestBothWays:
     @staticmethod
-    def both(features, spans, within=False):
+    def both(features, spans, within=False, ways=(True, False)):
         grams = [LayerGram.of(centred(each.clone()), Kernel(), HERE) for each in features]
-        return [full.of_grams(grams, spans, within=within, features=way) for way in (True, False)]
+        return [full.of_grams(grams, spans, within=within, features=way) for way in ways]
 
     @pytest.mark.parametrize("within", [True, False])
     def test_they_are_the_same(self, within, monkeypatch):
@@ -229,7 +229,10 @@ class TestBothWays:
         alone[3] = torch.tensor([0.1, 0.7, -0.3, 0.9])
         equally_far = torch.eye(n, dtype=dtype) * 0.3 + 0.7
         flat = torch.full((n, 3), 0.1, dtype=dtype)
-        for found in self.both([images_of(n).to(dtype), alone, equally_far, flat], (slice(0, 1), slice(1, 4))):
+        layers = [images_of(n).to(dtype), alone, equally_far, flat]
+        # features as many as the images are never multiplied with each other
+        ways = (True, False) if n < 100 else (False,)
+        for found in self.both(layers, (slice(0, 1), slice(1, 4)), ways=ways):
             assert np.isnan(ratio(found.hsic())[0, 1:]).all()
             assert np.isfinite(ratio(found.hsic())[0, 0])
             assert (np.diagonal(found.left_out_hsic(), axis1=1, axis2=2)[:, 1:] == 0).all()
