@@ -21,6 +21,7 @@ from mixanalysis.checkpoints import containers, dcp
 from mixanalysis.layouts import LAYOUTS
 from mixanalysis.models.families import FAMILIES
 from mixanalysis.results import SCHEMAS
+from mixanalysis.similarity.companions import MEASURES
 from mixanalysis.similarity.estimators import Estimator
 from mixanalysis_cli.app import app
 
@@ -50,7 +51,7 @@ def test_the_tutorial_runs_in_order(tmp_path, monkeypatch):
             assert not pages.unsaid(block.text, printed)
         elif block is not module:
             exec(block.text, names)
-    assert ran == 7
+    assert ran == 8
     assert names["result"].matrix.shape == (4, 4)
     assert names["beside"].matrix.shape == (4, 6)
     assert set(names["result"].cells["status"]) == {"ok"}
@@ -122,6 +123,11 @@ def test_every_container_is_on_the_page_of_formats(module):
 def test_estimators_are_named_as_they_are(name):
     spelled = Estimator.of(name).name.removeprefix("cka/kernel=linear/")
     assert re.search(rf"^\| `{name}`[^|]*\| `{spelled}` \|", PAGES["estimators.md"].read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_companions_are_named_as_they_are(name):
+    assert f"| `{name}` | `{MEASURES[name].identifier}` |" in PAGES["estimators.md"].read_text()
 
 
 def test_citation_file():
