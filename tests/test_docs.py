@@ -23,6 +23,7 @@ from mixanalysis.models.families import FAMILIES
 from mixanalysis.results import SCHEMAS
 from mixanalysis.similarity.companions import MEASURES
 from mixanalysis.similarity.estimators import Estimator
+from mixanalysis.spectra import nulls
 from mixanalysis_cli.app import app
 
 DOCS = pages.ROOT / "docs"
@@ -123,6 +124,13 @@ def test_every_container_is_on_the_page_of_formats(module):
 def test_estimators_are_named_as_they_are(name):
     spelled = Estimator.of(name).name.removeprefix("cka/kernel=linear/")
     assert re.search(rf"^\| `{name}`[^|]*\| `{spelled}` \|", PAGES["estimators.md"].read_text(), re.MULTILINE)
+
+
+def test_laws_are_named_as_they_are():
+    source = Path(nulls.__file__).read_text(encoding="utf-8")
+    names = {name.strip(" {}") for name in re.findall(r'(?:name = |name=f|Null\()"(?:\{null\.name\})?([^"]+)"', source)}
+    assert len(names) == 6
+    assert [name for name in names if f"`{name}`" not in PAGES["estimators.md"].read_text()] == []
 
 
 @pytest.mark.parametrize("name", MEASURES)
