@@ -37,7 +37,7 @@ def _clone(tmp_path: Path) -> Path:
 def test_the_two_first_commands_are_what_they_should_be():
     assert INSTALLS == [
         "python -m pip install -c constraints.txt . && mixanalysis demo\n",
-        "python -m pip install -c constraints.txt -e '.[test]' && python -m pytest\n",
+        "python -m pip install -c constraints.txt -e '.[test]' && python -m pytest -n auto\n",
     ]
     assert len(COMMANDS) + len(INSTALLS) == sum(language == "bash" for language, _ in BLOCKS)
 

@@ -381,6 +381,6 @@ def test_help_of_the_application(run):
     answer = run("--help")
     assert (answer.code, answer.stderr) == (0, "")
     assert all(f" {name} " in answer.stdout for name in NAMES)
-    assert len(NAMES) == 9
+    assert len(NAMES) == 10
     without = run()
     assert (without.code, without.stdout.strip(), without.stderr) == (2, answer.stdout.strip(), "")
