@@ -31,6 +31,12 @@ class DataError(MixanalysisError):
     exit_code = 3
 
 
+class ReportError(MixanalysisError):
+    """An output folder, its manifest or one of its tables can't be read."""
+
+    exit_code = 3
+
+
 class NothingToAnalyseError(MixanalysisError):
     """The input is fine, but nothing of it is left to analyse (for example, `--layers` matches none)."""
 

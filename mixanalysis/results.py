@@ -24,10 +24,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a table, in order."""
+    """The columns of a table, in order.
+
+    Attributes:
+        name: of the table, which is also its file's.
+        columns: in order.
+        keys: names of the columns that say which row it is; rows of equal keys, or of none, are told apart by their
+            order.
+    """
 
     name: str
     columns: tuple[Column, ...]
+    keys: tuple[str, ...] = ()
 
     def frame(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """A frame with exactly these columns.
@@ -44,8 +52,8 @@ class Schema:
         return pd.DataFrame(rows, columns=names)
 
 
-def _schema(name: str, *columns: tuple[str, str, str]) -> Schema:
-    return Schema(name, tuple(Column(*column) for column in columns))
+def _schema(name: str, *columns: tuple[str, str, str], keys: tuple[str, ...] = ()) -> Schema:
+    return Schema(name, tuple(Column(*column) for column in columns), keys)
 
 
 _NETWORK = ("network", "", "label of the network, from its file's name")
@@ -61,6 +69,7 @@ NETWORKS = _schema(
     ("parameters", "weights", "trainable weights; masked cells don't count"),
     ("blocks", "", "mixing blocks"),
     ("test_accuracy", "", "share of the test images classified correctly; empty without labels"),
+    keys=("network",),
 )
 
 LAYERS = _schema(
@@ -75,6 +84,7 @@ LAYERS = _schema(
     ("expansion", "", "hidden over input size, gamma"),
     ("density", "", "share of cells that are connections, p"),
     ("connections", "", "non-zero effective weights by structure and mask"),
+    keys=("network", "layer"),
 )
 
 CKA_CELLS = _schema(
@@ -106,6 +116,7 @@ CKA_CELLS = _schema(
     ("biased", "", "the value with the biased HSIC_0"),
     ("independent", "", "value of independent Gaussian features of these sizes under the estimator"),
     ("status", "", "ok, or why the value is undefined"),
+    keys=("network_a", "network_b", "layer_a", "layer_b"),
 )
 
 CKA_DIAGONAL = _schema(
@@ -124,6 +135,7 @@ CKA_DIAGONAL = _schema(
     ("data", "", "data set and split"),
     ("n", "images", "images used"),
     ("status", "", "ok, or why the mean is undefined"),
+    keys=("network_a", "network_b"),
 )
 
 CKA_LAYERS = _schema(
@@ -137,6 +149,7 @@ CKA_LAYERS = _schema(
     ("aliases", "", "other modules that gave the very same tensor"),
     ("top_share", "", "share of the layer's HSIC with itself that the 5 images with the most of it carry"),
     ("status", "", "ok, or why the layer has no similarity"),
+    keys=("network", "layer"),
 )
 
 SIMILARITY = _schema(
@@ -204,6 +217,7 @@ SPECTRUM = _schema(
     ("shuffle_p_value", "", "share of draws, the layer itself included, that reach s_max"),
     ("method", "", "how the singular values were obtained: exact or Lanczos"),
     ("residual", "", "largest residual of the values found by Lanczos, relative to s_max"),
+    keys=("network", "layer"),
 )
 
 SPECTRUM_OUTLIERS = _schema(
@@ -219,6 +233,7 @@ SPECTRUM_OUTLIERS = _schema(
     ("kind", "", "hub where one row or column of a mask carries it, bulk otherwise"),
     ("line", "", "the hub's row or column"),
     ("degree", "connections", "its connections"),
+    keys=("network", "layer", "rank"),
 )
 
 SPECTRUM_SWEEP = _schema(
@@ -235,6 +250,7 @@ SPECTRUM_SWEEP = _schema(
     ("bulk_edge", "", "mean of the graph edge"),
     ("first_order_edge", "", "corrected first-order edge"),
     ("c_gamma", "", "1 + sqrt(gamma)"),
+    keys=("omega", "expansion", "convention", "width"),
 )
 
 SINGULAR_VALUES = _schema(
@@ -247,6 +263,7 @@ SINGULAR_VALUES = _schema(
         "",
         "how often it occurs; below the largest ones of a layer of method Lanczos an estimate by quadrature",
     ),
+    keys=("network", "layer"),
 )
 
 WIDTH_LINE = _schema(
@@ -256,6 +273,7 @@ WIDTH_LINE = _schema(
     ("width", "features", "effective width m"),
     ("density", "", "p(m) = Omega / (gamma m^2)"),
     ("mixer", "", "whether a Mixer of this width exists at this Omega"),
+    keys=("omega", "expansion", "width"),
 )
 
 WIDTH_CHANNELS = _schema(
@@ -267,6 +285,7 @@ WIDTH_CHANNELS = _schema(
     ("tokens", "", "S(C), a real number"),
     ("width", "features", "effective width m = S C"),
     ("density", "", "(1/S + 1/C) / 2"),
+    keys=("omega", "expansion_token", "expansion_channel", "channels"),
 )
 
 WIDTH_OPTIMA = _schema(
@@ -280,6 +299,7 @@ WIDTH_OPTIMA = _schema(
     ("density", "", "its density p*"),
     ("narrowest_mixer", "features", "width of the narrowest Mixer, of one token or one channel"),
     ("narrowest_sparse", "features", "width of the narrowest SW-MLP, at p = 1"),
+    keys=("omega", "expansion_token", "expansion_channel"),
 )
 
 WIDTH_POINTS = _schema(
@@ -291,6 +311,19 @@ WIDTH_POINTS = _schema(
     ("expansion", "", "gamma for which Omega = p gamma m^2"),
     ("omega", "connections", "average connections of a mixing layer, Omega"),
     ("widest_mixer", "features", "width m* = (Omega/gamma)^(2/3) of the widest Mixer at this Omega"),
+    keys=("network",),
+)
+
+DIFFERENCES = _schema(
+    "differences",
+    ("part", "", "parameters, inputs, data, versions, files, or the table as its file is called"),
+    ("kind", "", "changed, only in a, or only in b"),
+    ("row", "", "which row, parameter, input, library or file"),
+    ("column", "", "column of a table, or field of an input or of the data"),
+    ("a", "", "what the first report has; empty where it has nothing"),
+    ("b", "", "what the second has"),
+    ("difference", "", "b - a of two numbers"),
+    keys=("part", "kind", "row", "column"),
 )
 
 SCHEMAS = {
@@ -310,6 +343,7 @@ SCHEMAS = {
         WIDTH_CHANNELS,
         WIDTH_OPTIMA,
         WIDTH_POINTS,
+        DIFFERENCES,
     )
 }
 """Every table by its name, which is also its file's."""

@@ -49,7 +49,7 @@ def test_every_command_is_in_the_readme():
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[command.split()[1] for command in COMMANDS])
 def test_command_of_the_readme_runs(command, clone):
-    line = command.replace("mixanalysis", f"{sys.executable} -m mixanalysis_cli", 1)
+    line = re.sub(r"(^|&& )mixanalysis ", rf"\1{sys.executable} -m mixanalysis_cli ", command)
     result = subprocess.run(line, shell=True, cwd=clone, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()

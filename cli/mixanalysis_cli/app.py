@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from mixanalysis import __version__
-from mixanalysis_cli import cka, convert, demo, expand, features, inspect, report, spectrum, terminal, train, width
+from mixanalysis_cli import (
+    cka,
+    convert,
+    demo,
+    diff,
+    expand,
+    features,
+    inspect,
+    report,
+    rerun,
+    spectrum,
+    terminal,
+    train,
+    width,
+)
 
 TERMINATED = 143
 
@@ -38,7 +52,7 @@ def _common(
     """Layerwise CKA, singular-value spectra and effective width of trained MLP-Mixers and sparse MLPs."""
 
 
-for module in (demo, inspect, cka, features, spectrum, width, report, convert, expand, train):
+for module in (demo, inspect, cka, features, spectrum, width, report, convert, expand, train, rerun, diff):
     app.command(module.NAME)(module.command)
 
 

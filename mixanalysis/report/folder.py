@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import os
 import platform
 import shutil
 import tempfile
@@ -133,7 +134,8 @@ def opened(
             "argv": list(request.argv),
             "parameters": dict(request.parameters),
             "parameter_sources": dict(request.sources),
-            "inputs": inputs(networks),
+            "working_folder": working_folder(out),
+            "inputs": inputs(networks, out),
             "data": data_record(dataset) if isinstance(dataset, Dataset) else dataset,
             "versions": versions(),
             "device": device,
@@ -150,12 +152,23 @@ def opened(
                 parent.rmdir()
 
 
-def inputs(networks: Iterable[Read]) -> list[dict[str, Any]]:
-    """Label, file, content and layout of each network's checkpoint, and what was assumed of it."""
+def working_folder(out: Path) -> str | None:
+    """The present working folder as seen from the output folder; None for one elsewhere, whose path is nobody's."""
+    here, there = Path.cwd(), out.resolve()
+    return os.path.relpath(here, there) if there.is_relative_to(here) else None
+
+
+def inputs(networks: Iterable[Read], out: Path | None = None) -> list[dict[str, Any]]:
+    """Label, file, content and layout of each network's checkpoint, and what was assumed of it.
+
+    Args:
+        networks: the networks.
+        out: the output folder; a checkpoint in it was made by the run, and its path starts there.
+    """
     return [
         {
             "label": network.label,
-            "path": str(network.provenance.path),
+            **_place(network.provenance.path, out),
             "sha256": open_checkpoint(network.provenance.path).sha256,
             "format": network.provenance.format,
             "layout": network.provenance.layout,
@@ -163,6 +176,12 @@ def inputs(networks: Iterable[Read]) -> list[dict[str, Any]]:
         }
         for network in networks
     ]
+
+
+def _place(path: Path, out: Path | None) -> dict[str, Any]:
+    if out is None or not path.resolve().is_relative_to(out.resolve()):
+        return {"path": str(path)}
+    return {"path": path.resolve().relative_to(out.resolve()).as_posix(), "made": True}
 
 
 def data_record(dataset: Dataset) -> dict[str, Any]:

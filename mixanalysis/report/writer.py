@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -116,11 +116,11 @@ def write_report(
             if advance is not None:
                 advance(index + 1, len(drawings) + 1)
         found = findings(similarity.diagonal, spectra.summary, points)
-        pages = _pages(loaded, dataset, summary, found, similarity, spectra, drawings)
+        sources = (inputs(loaded, out), data_record(dataset), versions())
+        pages = _pages(sources[0], dataset, summary, found, similarity, spectra, drawings)
         write_pdf(folder.path("report.pdf"), pages)
         captions = {name: caption for name, _, _, _, caption in drawings}
         files = [*folder.outputs, MANIFEST]
-        sources = (inputs(loaded), data_record(dataset), versions())
         contents = Contents(tables, spectra.nulls, similarity.warnings, *sources, captions, files)
         write_html(folder.path("report.html"), contents)
         if advance is not None:
@@ -216,7 +216,7 @@ def width_drawings(lines: pd.DataFrame, channels: pd.DataFrame, networks: pd.Dat
 
 
 def _pages(
-    networks: Sequence[Network],
+    sources: Sequence[Mapping[str, Any]],
     dataset: Dataset,
     summary: pd.DataFrame,
     found: Sequence[Finding],
@@ -238,7 +238,7 @@ def _pages(
     }
     for title, part in by_topic.items():
         pages += [partial(page, title, group) for group in _filled(part)]
-    pages.append(partial(_provenance_page, networks, dataset))
+    pages.append(partial(_provenance_page, sources, dataset))
     return pages
 
 
@@ -324,9 +324,9 @@ def _similarity_findings(page: Page, reference: str, similarity: CKAResult) -> N
         page.paragraph(f"Note: {warning}.")
 
 
-def _provenance_page(networks: Sequence[Network], dataset: Dataset) -> Page:
+def _provenance_page(sources: Sequence[Mapping[str, Any]], dataset: Dataset) -> Page:
     page = Page("Provenance")
-    for item in inputs(networks):
+    for item in sources:
         page.paragraph(f"{item['label']}: {item['path']} ({item['format']}, layout {item['layout']})", weight="bold")
         page.paragraph(f"sha256 {item['sha256']}")
     record = data_record(dataset)

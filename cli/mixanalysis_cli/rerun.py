@@ -1,0 +1,118 @@
+"""`mixanalysis rerun`: a run again, from its manifest."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mixanalysis.errors import CheckFailedError, ReportError, UsageError
+from mixanalysis_cli import options, terminal
+
+NAME = "rerun"
+
+LEFT_OUT = frozenset({"output", "config", "json", "quiet", "verbose", "dry_run", "force"})
+"""Parameters that the new run doesn't take over: no result depends on them, or they are in the others already."""
+
+
+@terminal.reporting
+def command(
+    context: typer.Context,
+    manifest: Annotated[
+        Path, typer.Argument(help="manifest.json of an output folder, or the folder.", show_default=False)
+    ],
+    output: options.Output = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    dry_run: options.DryRun = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Go on though inputs have changed, and write where files of others are."),
+    ] = False,
+    config: options.ConfigFile = None,
+) -> None:
+    """Run a command again with the parameters of its manifest; exit code 5 where the outputs aren't the same bytes."""
+    from mixanalysis.report.manifests import Manifest, find_inputs, unlike
+
+    before = Manifest.read(manifest)
+    out = output or Path("reports/rerun")
+    if out.resolve() == before.folder.resolve():
+        raise UsageError(f"{out}: holds the run that is to be compared with; choose another --output")
+    name = before.content["command"]
+    words, places = arguments(context, name, before.content["parameters"])
+    found = find_inputs(before, Path.cwd())
+    if found.missing:
+        raise ReportError(f"{before.folder}: inputs are missing: {', '.join(found.missing)}; run it where they are")
+    if found.changed and not force:
+        changed = ", ".join(found.changed)
+        raise CheckFailedError(f"inputs are not those of the manifest: {changed}; --force runs with what is there")
+    line = [name, *words, f"--output={os.path.relpath(out, found.base)}", *["--force"] * force, *["--quiet"] * quiet]
+    line += ["--", *places] if places else []
+    if dry_run:
+        typer.echo(f"in {os.path.relpath(found.base)}: {shlex.join(['mixanalysis', *line])}")
+        return
+    for path in found.changed:
+        terminal.note(f"{path} is not that of the manifest", quiet=quiet)
+    _run(line, found.base)
+    differences = unlike(before, Manifest.read(out))
+    if json:
+        terminal.show_json({"output": str(out), "identical": not differences, "differences": differences})
+    elif not differences:
+        typer.echo(f"{out}: all {len(before.outputs)} outputs have the same bytes")
+    if differences:
+        told = "; ".join(f"{what}: {', '.join(names)}" for what, names in differences.items())
+        raise CheckFailedError(f"{out} is not the same as {before.folder}: {told} (`mixanalysis diff` says how)")
+
+
+def arguments(context: typer.Context, name: str, parameters: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """A command's resolved parameters as its options, and its arguments.
+
+    Raises:
+        UsageError: there is no such command, or it has no such parameter.
+    """
+    commands: dict[str, Any] = context.find_root().command.commands  # type: ignore[attr-defined]
+    if name not in commands:
+        raise UsageError(f"the manifest is not that of a command, but of {name!r}, which can't be run again from here")
+    known = {parameter.name: parameter for parameter in commands[name].params}
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        message = f"the manifest's {name} has parameters that this version doesn't know: {', '.join(unknown)}"
+        raise UsageError(message)
+    words: list[str] = []
+    places: list[str] = []
+    for parameter, value in parameters.items():
+        if parameter in LEFT_OUT or value is None:
+            continue
+        values = [str(item) for item in value] if isinstance(value, list) else [str(value)]
+        declared = known[parameter]
+        if declared.param_type_name == "argument":
+            places += values
+        elif isinstance(value, bool):
+            words += (declared.opts if value else declared.secondary_opts)[:1]
+        else:
+            words += [f"{declared.opts[0]}={text}" for text in values]
+    return words, places
+
+
+def _run(line: list[str], folder: Path) -> None:
+    """Run a command line in a folder; its progress is seen, and its errors are this command's."""
+    watched = sys.stderr.isatty()
+    process = subprocess.run(
+        [sys.executable, "-P", "-m", "mixanalysis_cli", *line],
+        cwd=folder,
+        check=False,
+        stdout=subprocess.DEVNULL,
+        stderr=None if watched else subprocess.PIPE,
+        text=True,
+    )
+    if not watched and process.stderr:
+        typer.echo(process.stderr, err=True, nl=False)
+    if process.returncode:
+        raise typer.Exit(process.returncode)
