@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixanalysis.selection import matching
+from mixanalysis.selection import called, matching, meant, nearest
 
 NAMES = ["blocks.0.token.mlp.fc1", "blocks.0.channel.mlp.fc1", "blocks.1.token.mlp.fc2", "blocks.10.token.mlp.fc1"]
 CHOICES = {
@@ -26,3 +26,41 @@ CHOICES = {
 def test_choice(include, exclude, kept):
     keep = matching(include, exclude)
     assert [index for index, name in enumerate(NAMES) if keep(name)] == kept
+
+
+NEAR = {
+    "part of a name": ("*.tokn.*", [0, 2, 3]),
+    "several parts": ("*token.mpl*", [0, 2, 3]),
+    "a whole name": ("blocks.0.chanel.mlp.fc1", [1]),
+    "without wildcards": ("token", [0, 2, 3]),
+    "case": ("*.Channel.*", [1]),
+    "nothing like it": ("xyz*", []),
+    "only a wildcard": ("?", []),
+}
+
+
+@pytest.mark.parametrize(("pattern", "found"), NEAR.values(), ids=NEAR)
+def test_names_near_a_pattern(pattern, found):
+    assert sorted(nearest(pattern, NAMES)) == sorted(NAMES[index] for index in found)
+    assert nearest(pattern, []) == []
+
+
+def test_patterns_that_match_nothing():
+    assert matching(["*.token.*", "*.tokn.*", "x"]).idle(NAMES) == ["*.tokn.*", "x"]
+    assert matching(exclude=["x"]).idle(NAMES) == []
+
+
+def test_what_names_are_called():
+    assert called(NAMES, matching(["*.chanel.*"])) == (
+        f"called {', '.join(NAMES)}; nearest to *.chanel.*: blocks.0.channel.mlp.fc1"
+    )
+    assert called(NAMES * 2, matching(["xyz"])) == f"called {', '.join(NAMES)}"
+    assert called([*NAMES, "more"], matching(exclude=["*"])) == f"called {', '.join(NAMES)}, ..."
+    assert called(["a"], lambda _name: False) == "called a"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("mixr", " (did you mean mixer?)"), ("cnn", ""), ("", ""), ("sw", " (did you mean sw-mlp?)")]
+)
+def test_what_was_meant(name, said):
+    assert meant(name, ["mixer", "mlp", "sw-mlp"]) == said

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from mixanalysis.errors import UsageError
+from mixanalysis.selection import meant
 
 
 class Format(StrEnum):
@@ -72,7 +73,8 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     known = {parameter.name for parameter in context.command.params if parameter.name} - {"config"}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise typer.BadParameter(f"{path}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        hints = "".join(meant(name, sorted(known)) for name in unknown)
+        raise typer.BadParameter(f"{path}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}{hints}")
     context.default_map = {**(context.default_map or {}), **values}
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typer.core import TyperGroup
 
 from mixanalysis.distributed import declared
 from mixanalysis.errors import MixanalysisError, ToldElsewhereError
+from mixanalysis.selection import meant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,11 +71,19 @@ class Commands(TyperGroup):
             # without a message it is the help that no command asks for; every process of torchrun reads one line
             if (message := error.format_message().rstrip(".")) and declared().leads:
                 context = getattr(error, "ctx", None)
+                message = _with_hint(message)
                 _complain(message if context is None else f"{message} (see {context.command_path} --help)")
             sys.exit(error.exit_code)
         if standalone:
             sys.exit(result)
         return result
+
+
+def _with_hint(message: str) -> str:
+    """The message of a wrong choice, with the one that may have been meant."""
+    message = message.replace("Value error, ", "")
+    wrong = re.search(r"'([^']*)' is not one of ('.*')$", message)
+    return message if wrong is None else message + meant(wrong[1], re.findall(r"'([^']*)'", wrong[2]))
 
 
 def _failed(message: str, code: int) -> typer.Exit:

@@ -11,6 +11,10 @@ from mixanalysis.datasets.digits import digits
 from mixanalysis.datasets.local import KINDS, is_local, open_local
 from mixanalysis.datasets.npz import read_npz
 from mixanalysis.errors import DataError
+from mixanalysis.selection import meant
+
+EMBEDDED = ("digits", "noise")
+"""Data sets that need no files."""
 
 NOISE_IMAGES = 512
 """Images of the noise data set, unless `--limit` says less."""
@@ -43,7 +47,8 @@ def open_dataset(
     if name.endswith(".npz"):
         return read_npz(Path(name), split)
     files = ", ".join(f"{kind}:DIR" for kind in KINDS)
-    raise DataError(f"unknown data set {name!r}; use digits, noise, {files}, or the path of a .npz file")
+    hint = meant(name.partition(":")[0].partition("/")[0], [*EMBEDDED, *KINDS])
+    raise DataError(f"unknown data set {name!r}; use digits, noise, {files}, or the path of a .npz file{hint}")
 
 
 __all__ = ["Dataset", "Split", "open_dataset"]

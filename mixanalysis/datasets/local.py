@@ -11,6 +11,7 @@ from mixanalysis.datasets import cifar, folder, mnist, stl10
 from mixanalysis.datasets.dataset import SYMMETRIC, UNIT, Dataset, Scale, Shape, Split
 from mixanalysis.datasets.official import Raw
 from mixanalysis.errors import DataError
+from mixanalysis.selection import meant
 
 IMAGENET = Scale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -61,7 +62,9 @@ def open_local(name: str, split: Split, shape: Shape | None = None) -> Dataset:
     kind_and_scale, _, directory = name.partition(":")
     kind, _, scale = kind_and_scale.partition("/")
     if (scale or "symmetric") not in SCALES:
-        raise DataError(f"{name}: unknown scale {scale!r} of the pixels; known are {', '.join(SCALES)}")
+        raise DataError(
+            f"{name}: unknown scale {scale!r} of the pixels; known are {', '.join(SCALES)}{meant(scale, SCALES)}"
+        )
     files = KINDS[kind].paths(Path(directory), split)
     stamps = tuple((str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files)
     raw = _read(kind, directory, split, shape if kind == "folder" else None, stamps)

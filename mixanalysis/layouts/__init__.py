@@ -26,6 +26,7 @@ from mixanalysis.layouts import weights_only as weights_only_layout
 from mixanalysis.layouts.assume import read
 from mixanalysis.layouts.layout import Layout, none_fits
 from mixanalysis.models import Network
+from mixanalysis.selection import meant
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -104,7 +105,7 @@ def _choose(checkpoint: Checkpoint, name: str | None) -> Layout | str:
     """The layout of that name, or the only one that fits, or why none does."""
     if name is not None:
         if name not in LAYOUTS:
-            raise UsageError(f"unknown layout {name!r}; known are {', '.join(LAYOUTS)}")
+            raise UsageError(f"unknown layout {name!r}; known are {', '.join(LAYOUTS)}{meant(name, LAYOUTS)}")
         return LAYOUTS[name]
     found = [layout for layout in LAYOUTS.values() if layout.recognise(checkpoint)]
     if len(found) > 1:

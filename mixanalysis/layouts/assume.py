@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from mixanalysis.errors import UsageError
 from mixanalysis.models import Patches
+from mixanalysis.selection import meant
 
 Image = tuple[int, int] | Literal["square"]
 """(height, width) in pixels, or a square image whose side follows from the number of patches."""
@@ -91,7 +92,7 @@ def read(assume: Mapping[str, object]) -> dict[str, Any]:
     for name, given in assume.items():
         if name not in ASSUMPTIONS:
             known = "; ".join(f"{name} ({assumption.values})" for name, assumption in ASSUMPTIONS.items())
-            raise UsageError(f"unknown assumption {name!r}; known are {known}")
+            raise UsageError(f"unknown assumption {name!r}; known are {known}{meant(name, ASSUMPTIONS)}")
         try:
             values[name] = ASSUMPTIONS[name].read(given)
         except (ValueError, KeyError):

@@ -28,6 +28,7 @@ from mixanalysis.models import (
 )
 from mixanalysis.models.config import Patches
 from mixanalysis.models.network import Config, MixingLayer, Tap, Weights
+from mixanalysis.selection import meant
 
 T = TypeVar("T")
 
@@ -147,6 +148,11 @@ CHANNELS = 16
 """Default C."""
 
 
+def buildable() -> tuple[str, ...]:
+    """Families of which a network can be made anew."""
+    return tuple(name for name, kind in FAMILIES.items() if kind.config in _BUILDERS)
+
+
 def configure(family: str, patches: Patches, classes: int, sizes: Sizes) -> Config:
     """The configuration of a network of that family.
 
@@ -160,10 +166,10 @@ def configure(family: str, patches: Patches, classes: int, sizes: Sizes) -> Conf
         UsageError: the family is unknown or isn't made from sizes, a number doesn't apply to it, or is out of range.
     """
     if family not in FAMILIES or FAMILIES[family].config not in _BUILDERS:
-        known = ", ".join(name for name, kind in FAMILIES.items() if kind.config in _BUILDERS)
+        known = ", ".join(buildable())
         if family in FAMILIES:
             raise UsageError(f"a {family} is read from checkpoints, not made anew; made are {known}")
-        raise UsageError(f"unknown family {family!r}; known are {known}")
+        raise UsageError(f"unknown family {family!r}; known are {known}{meant(family, buildable())}")
     accepted = set(_ACCEPTED[FAMILIES[family].config])
     if family == "mlp":
         accepted -= {"density", "mask", "mask_value"}

@@ -29,6 +29,7 @@ from mixanalysis.features import (
     tensors,
 )
 from mixanalysis.models import Network
+from mixanalysis.selection import called
 
 Shape = tuple[int, int, int]
 """(channels, height, width) of one image."""
@@ -92,8 +93,8 @@ class Subject:
         """
         paths = {name: path for name, path in tap_paths(network, position).items() if layers(name)}
         if not paths:
-            some = ", ".join(tap.name for tap in network.taps[:4])
-            raise NothingToAnalyseError(f"{network.label}: no block left to analyse; blocks are called {some}, ...")
+            some = called((tap.name for tap in network.taps), layers)
+            raise NothingToAnalyseError(f"{network.label}: no block left to analyse; blocks are {some}")
         module = network.module()
         if device != "cpu" or dtype is not None:
             module = copy.deepcopy(module).to(device, dtype)

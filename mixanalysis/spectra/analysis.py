@@ -108,20 +108,12 @@ def spectrum(
         progress: called after each layer with the layers done and in all.
 
     Raises:
-        NothingToAnalyseError: no layer is kept, or a variance is to be declared that isn't known.
+        NothingToAnalyseError: no layer is kept, a pattern keeps none, or a variance is to be declared that isn't known.
         CheckpointError: a weight is damaged or not finite.
         UsageError: W0 has another structure, or joblib is missing.
     """
     options = SpectrumOptions(variance, level, shuffles, seed)
-    wanted = [
-        target
-        for network in networks
-        for target in (targets.of_products(network) if products else targets.of_layers(network, initial))
-        if layers(target.layer)
-    ]
-    if not wanted:
-        some = ", ".join(layer.name for network in networks for layer in network.layers[:2])
-        raise NothingToAnalyseError(f"no layer left to analyse; layers are called {some}, ...")
+    wanted = targets.chosen(networks, layers, products=products, initial=initial)
     found = []
     for done, analysis in enumerate(_run(wanted, options, jobs), start=1):
         found.append(analysis)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mixanalysis.errors import NothingToAnalyseError, UsageError
 from mixanalysis.models import MixingLayer, Network
 from mixanalysis.operators import Operator
+from mixanalysis.selection import Selection, called
 from mixanalysis.spectra.difference import difference
 
 
@@ -40,6 +41,27 @@ class Target:
             return [difference(a.operator, b.operator) for a, b in zip(self.layers, self.initial, strict=True)]
         except ValueError as error:
             raise UsageError(f"{self.network} {self.layer}: W - W0: {error}") from None
+
+
+def chosen(
+    networks: Sequence[Network], keep: Callable[[str], bool], *, products: bool = False, initial: Network | None = None
+) -> list[Target]:
+    """The layers, or products, of all networks that are kept by their names.
+
+    Raises:
+        NothingToAnalyseError: none is kept, or none by one of the patterns of a `Selection`.
+    """
+    every = [
+        target for network in networks for target in (of_products(network) if products else of_layers(network, initial))
+    ]
+    names = [target.layer for target in every]
+    kept = [target for target in every if keep(target.layer)]
+    idle = keep.idle(names) if isinstance(keep, Selection) else []
+    if idle or not kept:
+        wanted = f" for {', '.join(idle)}" * bool(idle)
+        there = f"layers are {called(names, keep)}" if names else "no block has layers that could be multiplied"
+        raise NothingToAnalyseError(f"no layer left to analyse{wanted}; {there}")
+    return kept
 
 
 def of_layers(network: Network, initial: Network | None) -> Iterator[Target]:

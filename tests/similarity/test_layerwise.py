@@ -459,7 +459,7 @@ class TestSelection:
 
     def test_nothing_is_left(self, tmp_path):
         network = network_of(NETWORKS["mixer"], tmp_path / "a.safetensors")
-        message = r"a: no block left to analyse; blocks are called 0.token, 0.channel, 1.token, 1.channel, \.\.\."
+        message = r"a: no block left to analyse; blocks are called 0.token, 0.channel, 1.token, 1.channel$"
         with pytest.raises(NothingToAnalyseError, match=message):
             mx.cka(network, layers=matching(["nothing*"]))
 
