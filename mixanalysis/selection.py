@@ -71,6 +71,6 @@ def nearest(pattern: str, names: Iterable[str], count: int = 4) -> list[str]:
 def meant(name: str, known: Iterable[str]) -> str:
     """In words, what may have been meant by a wrong name, after the list of those that are known; or nothing."""
     known = list(known)
-    close = difflib.get_close_matches(name, known, 1, CLOSE)
-    close = close or [other for other in known if len(name) > 1 and name in other]
-    return f" (did you mean {close[0]}?)" if close else ""
+    longer = [other for other in known if len(name) > 1 and name in other][:3]
+    close = longer or difflib.get_close_matches(name, known, 1, CLOSE)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""

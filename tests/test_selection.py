@@ -60,7 +60,14 @@ def test_what_names_are_called():
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("mixr", " (did you mean mixer?)"), ("cnn", ""), ("", ""), ("sw", " (did you mean sw-mlp?)")]
+    ("name", "said"),
+    [
+        ("mixr", " (did you mean mixer?)"),
+        ("cnn", ""),
+        ("", ""),
+        ("mlps", " (did you mean mlp?)"),
+        ("lp", " (did you mean mlp or sw-mlp?)"),
+    ],
 )
 def test_what_was_meant(name, said):
     assert meant(name, ["mixer", "mlp", "sw-mlp"]) == said

@@ -59,4 +59,4 @@ for module in (demo, inspect, cka, features, spectrum, width, report, convert, e
 def main() -> None:
     """Run the command line; a termination signal unwinds like an exception, so that nothing half-written stays."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    app()
+    app(prog_name="mixanalysis")

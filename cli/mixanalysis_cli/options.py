@@ -13,6 +13,7 @@ import typer
 
 from mixanalysis.errors import UsageError
 from mixanalysis.selection import meant
+from mixanalysis_cli import completion
 
 
 class Format(StrEnum):
@@ -94,6 +95,7 @@ Data = Annotated[
     str,
     typer.Option(
         "--data",
+        autocompletion=completion.data,
         help="Images: digits (embedded), noise, FILE.npz, or your files: mnist:DIR, cifar10:DIR, cifar100:DIR, "
         "stl10:DIR, folder:DIR. Bytes are mapped to [-1, 1]; to [0, 1] with cifar10/unit:DIR, by the usual mean and "
         "deviation with cifar10/standard:DIR.",
@@ -116,7 +118,13 @@ Exclude = Annotated[
     typer.Option("--exclude", help="Not the layers whose names match; repeatable.", show_default="none"),
 ]
 Layout = Annotated[
-    str | None, typer.Option("--layout", help="Name of the checkpoints' layout.", show_default="recognised")
+    str | None,
+    typer.Option(
+        "--layout",
+        help="Name of the checkpoints' layout.",
+        show_default="recognised",
+        autocompletion=completion.layouts,
+    ),
 ]
 Assume = Annotated[
     list[str] | None,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mixanalysis.errors import UsageError
-from mixanalysis_cli import options, terminal
+from mixanalysis_cli import completion, options, terminal
 
 NAME = "train"
 
@@ -63,8 +63,7 @@ def command(
     family: Annotated[
         str,
         typer.Argument(
-            help="mixer, rp-mixer, s-mixer, rp-s-mixer, pk-mixer, pk-s-mixer, sw-mlp, mlp, monarch-mlp, kronecker-mlp.",
-            show_default=False,
+            help=f"{', '.join(completion.FAMILIES)}.", show_default=False, autocompletion=completion.families
         ),
     ],
     output: Annotated[

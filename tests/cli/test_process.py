@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+from mixanalysis_cli.app import app
+
 HEAVY = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "safetensors")
 
 
@@ -14,18 +16,25 @@ def python(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_imports_nothing_heavy():
+    """Of no command, so that it answers at once."""
     code = f"""
 import sys
 from mixanalysis_cli.app import app
-try:
-    app(["cka", "--help"])
-except SystemExit as end:
-    print("code", end.code)
+for command in ([], *([each.name] for each in app.registered_commands)):
+    try:
+        app([*command, "--help"])
+    except SystemExit as end:
+        print(command, "code", end.code)
 print("loaded", [name for name in {HEAVY} if name in sys.modules])
 """
     result = python("-c", code)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.splitlines()[-2:] == ["code 0", "loaded []"]
+    *lines, last = result.stdout.splitlines()
+    assert last == "loaded []"
+    assert [line for line in lines if line.startswith("[") and " code " in line] == [
+        "[] code 0",
+        *(f"['{command.name}'] code 0" for command in app.registered_commands),
+    ]
     assert "Layerwise CKA" in result.stdout
 
 

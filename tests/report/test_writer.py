@@ -342,7 +342,7 @@ class TestCommands:
         assert len(result.summary) == 4
 
     def test_no_such_layer(self, networks, tmp_path):
-        with pytest.raises(NothingToAnalyseError, match=r"no layer left to analyse; layers are called"):
+        with pytest.raises(NothingToAnalyseError, match=r"no layer left to analyse for nothing; layers are called"):
             spectrum_report(networks, tmp_path / "out", Request("spectrum"), layers=["nothing"])
         assert list(tmp_path.iterdir()) == []
 
