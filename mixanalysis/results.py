@@ -326,6 +326,16 @@ DIFFERENCES = _schema(
     keys=("part", "kind", "row", "column"),
 )
 
+PLAN = _schema(
+    "plan",
+    _NETWORK,
+    ("layer", "", "block or layer, or what is done with all of them"),
+    ("size", "", "features of an image, shape of the matrix that is decomposed, or weights"),
+    ("operations", "", "floating-point operations, estimated from shapes"),
+    ("memory", "bytes", "held for it at once, estimated from shapes"),
+    keys=("network", "layer"),
+)
+
 SCHEMAS = {
     schema.name: schema
     for schema in (
@@ -344,6 +354,7 @@ SCHEMAS = {
         WIDTH_OPTIMA,
         WIDTH_POINTS,
         DIFFERENCES,
+        PLAN,
     )
 }
 """Every table by its name, which is also its file's."""

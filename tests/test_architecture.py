@@ -22,6 +22,7 @@ FLOORS = (
     ("features",),
     ("similarity", "spectra", "width"),
     ("training",),
+    ("costs",),
     ("report",),
     ("paper",),
     ("mixanalysis_cli",),

@@ -120,7 +120,7 @@ def command(
     from mixanalysis import distributed
     from mixanalysis.layouts import load_all
     from mixanalysis.report import Request
-    from mixanalysis.report.similarity import Comparison, cka_report
+    from mixanalysis.report.similarity import Comparison, cka_cost, cka_report
     from mixanalysis.similarity import Models, open_all
     from mixanalysis.similarity.opening import summary
 
@@ -134,14 +134,6 @@ def command(
             ceiling or (),
             weights.value,
         )
-        if dry_run:
-            if here.leads:
-                for network in networks:
-                    typer.echo(f"{network.provenance.path}: {summary(network)}")
-                typer.echo(
-                    f"{out}: tables/cka.csv, tables/cka_diagonal.csv, tables/cka_layers.csv, figures, manifest.json"
-                )
-            return
         how = Comparison(
             estimator.value,
             kernel.value,
@@ -158,13 +150,22 @@ def command(
             permutations,
             options.image_shape(image),
         )
+        chosen = data if options.given(context, "data") else None
+        if dry_run:
+            if here.leads:
+                for network in [] if json else networks:
+                    typer.echo(f"{network.provenance.path}: {summary(network)}")
+                tables = "tables/cka.csv, tables/cka_diagonal.csv, tables/cka_layers.csv"
+                cost = cka_cost(networks, how, data=chosen, limit=limit, seed=seed)
+                terminal.show_plan(cost, f"{out}: {tables}, figures, manifest.json", device=device, json=json)
+            return
         result = cka_report(
             networks,
             out,
             Request(NAME, options.argv(), *options.resolved(context)),
             how,
             controls=controls,
-            data=data if options.given(context, "data") else None,
+            data=chosen,
             limit=limit,
             device=device,
             seed=seed,

@@ -27,10 +27,7 @@ def command(
 
     out = output or Path("reports/demo")
     if dry_run:
-        for run in demo.RUNS:
-            epochs = f"{run.epochs} epochs" if run.epochs else "untrained"
-            typer.echo(f"{out / 'checkpoints' / run.name}.safetensors: {run.family}, seed {run.seed}, {epochs}")
-        typer.echo(f"{out / 'report.pdf'}: report")
+        terminal.show_plan(demo.cost(), f"{out}: report.pdf, report.html, figures, tables, checkpoints, manifest.json")
         return
     request = Request(NAME, options.argv(), *options.resolved(context))
     with terminal.progress(quiet=quiet) as stage:

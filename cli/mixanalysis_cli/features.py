@@ -62,9 +62,10 @@ def command(
     from mixanalysis.layouts import load_all
     from mixanalysis.report import Request
     from mixanalysis.report.kept import features_report
-    from mixanalysis.report.similarity import Comparison
+    from mixanalysis.report.similarity import Comparison, cka_cost
     from mixanalysis.similarity import Models, open_all
     from mixanalysis.similarity.opening import summary
+    from mixanalysis.similarity.stored import SUFFIX
 
     out = output or Path("reports/features")
     networks, _ = open_all(
@@ -73,11 +74,6 @@ def command(
         Models(model),
         weights=weights.value,
     )
-    if dry_run:
-        for network in networks:
-            typer.echo(f"{network.provenance.path}: {summary(network)}")
-        typer.echo(f"{out}: a .features.safetensors file for each, manifest.json")
-        return
     how = Comparison(
         kernel=kernel.value,
         bandwidth=bandwidth,
@@ -89,6 +85,12 @@ def command(
         dtype=None if dtype is None else dtype.value,
         image=options.image_shape(image),
     )
+    if dry_run:
+        for network in [] if json else networks:
+            typer.echo(f"{network.provenance.path}: {summary(network)}")
+        cost = cka_cost(networks, how, data=data, limit=limit, seed=seed, pairs=False)
+        terminal.show_plan(cost, f"{out}: a {SUFFIX} file for each, manifest.json", device=device, json=json)
+        return
     with terminal.progress(quiet=quiet) as stage:
         paths = features_report(
             networks,

@@ -34,16 +34,17 @@ def command(
     """CKA, spectra and width of checkpoints as report.pdf, report.html, figures, tables and a manifest."""
     import json as json_module
 
+    from mixanalysis import costs
+    from mixanalysis.datasets import open_dataset
     from mixanalysis.layouts import load_all
     from mixanalysis.report import Request, write_report
 
     out = output or Path("reports/report")
     networks = load_all(checkpoints, layout, assume=options.assumed(assume), weights=weights.value)
     if dry_run:
-        for network in networks:
-            layers = f"{len(network.layers)} layers, {len(network.taps)} blocks"
-            typer.echo(f"{network.provenance.path}: {network.family}, {layers}")
-        typer.echo(f"{out}: report.pdf, report.html, figures, tables, manifest.json")
+        images = len(open_dataset(data, shape=networks[0].config.input_shape).first(limit))
+        cost = costs.of_report(networks, images, batch_size)
+        terminal.show_plan(cost, f"{out}: report.pdf, report.html, figures, tables, manifest.json", json=json)
         return
     with terminal.progress(quiet=quiet) as stage:
         path = write_report(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mixanalysis_cli import options, terminal
+
+if TYPE_CHECKING:
+    from mixanalysis.models import Network
 
 NAME = "spectrum"
 
@@ -89,12 +92,15 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Singular values of the effective layers against the edge of noise of the same structure."""
+    from mixanalysis import costs
     from mixanalysis.errors import UsageError
     from mixanalysis.layouts import load, load_all
     from mixanalysis.models import UNKNOWN
     from mixanalysis.report import Request
     from mixanalysis.report.commands import spectrum_report, sweep_report
     from mixanalysis.results import records
+    from mixanalysis.selection import matching
+    from mixanalysis.spectra import targets
     from mixanalysis.spectra.sweep import WIDTHS
 
     out = output or Path("reports/spectrum")
@@ -104,8 +110,10 @@ def command(
     if sweep:
         chosen = widths or WIDTHS
         if dry_run:
-            typer.echo(
-                f"{out}: tables/spectrum_sweep.csv of {len(chosen)} widths x {seeds} seeds, figure, manifest.json"
+            terminal.show_plan(
+                costs.of_sweep(options.number(omega, "--omega"), expansion, chosen, seeds),
+                f"{out}: tables/spectrum_sweep.csv of {len(chosen)} widths x {seeds} seeds, figure, manifest.json",
+                json=json,
             )
             return
         with terminal.progress(quiet=quiet) as stage:
@@ -131,16 +139,15 @@ def command(
         return
     given = options.assumed(assume)
     networks = load_all(checkpoints or [], layout, assume=given, weights=weights.value, weights_only=True)
+    initial = None if init is None else load(init, layout, assume=given, weights=weights.value, weights_only=True)
     for network in networks:
         if network.family == UNKNOWN:
-            skipped = f"; skipped {', '.join(network.provenance.unused)}" if network.provenance.unused else ""
-            message = f"{network.label}: unknown architecture, its {len(network.layers)} matrices alone{skipped}"
-            terminal.note(message, quiet=quiet)
+            terminal.note(_unknown(network), quiet=quiet)
     if dry_run:
-        for network in networks:
-            for layer in network.layers:
-                typer.echo(f"{network.label} {layer.name}: {layer.shape[0]} x {layer.shape[1]}")
-        typer.echo(f"{out}: tables/spectrum.csv, tables/singular_values.csv, figures, manifest.json")
+        keep = matching(layers or (), exclude or ())
+        wanted = targets.chosen(networks, keep, products=product, initial=initial)
+        outputs = f"{out}: tables/spectrum.csv, tables/singular_values.csv, figures, manifest.json"
+        terminal.show_plan(costs.of_spectra(wanted, shuffles), outputs, json=json)
         return
     with terminal.progress(quiet=quiet) as stage:
         result = spectrum_report(
@@ -154,9 +161,7 @@ def command(
             layers=layers or (),
             exclude=exclude or (),
             products=product,
-            initial=None
-            if init is None
-            else load(init, layout, assume=given, weights=weights.value, weights_only=True),
+            initial=initial,
             over_training=over_training,
             jobs=jobs,
             kind=format.value,
@@ -190,3 +195,8 @@ def command(
         names = {name: name.replace("_", " ") for name in result.outliers.columns}
         terminal.show_table(result.outliers, names, "Outliers")
     typer.echo(str(out))
+
+
+def _unknown(network: Network) -> str:
+    skipped = f"; skipped {', '.join(network.provenance.unused)}" if network.provenance.unused else ""
+    return f"{network.label}: unknown architecture, its {len(network.layers)} matrices alone{skipped}"

@@ -19,6 +19,8 @@ from mixanalysis.selection import meant
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mixanalysis.costs import Cost
+
 P = ParamSpec("P")
 Advance = Callable[[int, int], None]
 Stage = Callable[[str], Advance | None]
@@ -150,6 +152,55 @@ def show_facts(facts: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
         typer.echo(f"{name:<{width}}  {value}")
+
+
+def show_plan(cost: Cost, outputs: str, *, device: str = "cpu", json: bool = False) -> None:
+    """What would be done, what it would cost, and what would be written.
+
+    Args:
+        cost: the estimate.
+        outputs: folder and files.
+        device: where it would run, whose speed is measured.
+        json: print it as JSON.
+    """
+    from mixanalysis.costs import measured_speed
+    from mixanalysis.results import records
+
+    speed = measured_speed(device)
+    if json:
+        show_json({"plan": records(cost.rows), "estimate": cost.to_json(speed), "outputs": outputs})
+        return
+    rows = cost.rows.assign(memory=[quantity(each, "B") for each in cost.rows["memory"]])
+    rows = rows.assign(operations=[quantity(each, "") for each in rows["operations"]])
+    headings = {"network": "network", "layer": "layer", "size": "size", "operations": "operations", "memory": "memory"}
+    show_table(rows, headings, "Estimated from shapes, right to an order of magnitude")
+    if cost.unknown:
+        typer.echo(f"not known before it runs: {', '.join(cost.unknown)}")
+    time, memory = duration(cost.seconds(speed)), quantity(cost.memory, "B")
+    typer.echo(
+        f"estimate: about {time} at {quantity(speed, 'FLOP/s')} here, {memory} of memory beside the program's own"
+    )
+    typer.echo(outputs)
+
+
+def duration(seconds: float) -> str:
+    """A time to one digit, in the unit that suits it."""
+    for size, unit in ((3600.0, "h"), (60.0, "min"), (1.0, "s")):
+        if seconds >= 2 * size:
+            return f"{_rounded(seconds / size, 1)} {unit}"
+    return f"{_rounded(seconds, 1)} s"
+
+
+def quantity(value: float, unit: str) -> str:
+    """A quantity to two digits, with the prefix that suits it."""
+    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{_rounded(value / factor, 2)} {prefix}{unit}".rstrip()
+    return f"{_rounded(value, 2)} {unit}".rstrip()
+
+
+def _rounded(value: float, digits: int) -> str:
+    return f"{float(f'{value:.{digits}g}'):,g}"
 
 
 def show_json(data: Any) -> None:

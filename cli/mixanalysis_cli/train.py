@@ -172,6 +172,7 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Train a network and write its checkpoint; go on from where an interrupted run stopped."""
+    from mixanalysis import costs
     from mixanalysis.layouts import load
     from mixanalysis.models import Sizes
     from mixanalysis.report.describe import describe
@@ -205,7 +206,9 @@ def command(
     except ValueError as error:
         raise UsageError(str(error)) from None
     if dry_run:
-        typer.echo(f"{out}: {network.family}, m = {network.width}, {settings}, {len(sets[0])} training images")
+        cost = costs.of_training(family, network, len(sets[0]), epochs, batch_size)
+        outputs = f"{out}: {network.family}, m = {network.width}, {settings}, {len(sets[0])} training images"
+        terminal.show_plan(cost, outputs, device=device, json=json)
         return
     with terminal.progress(quiet=quiet) as stage:
         train(

@@ -42,6 +42,7 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Lines p(m) and m(C) at fixed Omega, the widest Mixer, and checkpoints as points on their own lines."""
+    from mixanalysis import costs
     from mixanalysis.layouts import load_all
     from mixanalysis.report import Request
     from mixanalysis.report.commands import width_report
@@ -55,10 +56,10 @@ def command(
     )
     omegas = [options.number(text, "--omega") for text in omega or []]
     if dry_run:
-        for network in networks:
+        for network in [] if json else networks:
             typer.echo(f"{network.provenance.path}: {network.family}, m = {network.width}, Ω = {network.omega:,.6g}")
         tables = ", ".join(f"tables/width_{name}.csv" for name in ("line", "channels", "optima", "points"))
-        typer.echo(f"{out}: {tables}, figures, manifest.json")
+        terminal.show_plan(costs.of_figures(2), f"{out}: {tables}, figures, manifest.json", json=json)
         return
     result = width_report(networks, omegas, gammas, out, request, kind=format.value, force=force)
     if json:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mixanalysis.costs import Cost, of_figures, of_training
 from mixanalysis.datasets import open_dataset
-from mixanalysis.models import Patches, Sizes, configure
+from mixanalysis.models import Config, Patches, Sizes, configure
 from mixanalysis.report import Request, write_report
 from mixanalysis.report.folder import previous_outputs
 from mixanalysis.training import TrainingConfig, train
@@ -16,6 +19,9 @@ PATCHES = Patches(16, 16, 1, 4)
 CLASSES = 10
 EPOCHS = 30
 LEARNING_RATE = 3e-3
+FIGURES = 60
+"""In files and on pages."""
+
 OURS = ("checkpoints",)
 
 Stage = Callable[[str], Callable[[int, int], None] | None]
@@ -32,6 +38,11 @@ class Run:
     sizes: Sizes = field(default_factory=Sizes)
 
     @property
+    def config(self) -> Config:
+        """What is trained."""
+        return configure(self.family, PATCHES, CLASSES, self.sizes)
+
+    @property
     def settings(self) -> TrainingConfig:
         """How it is trained."""
         return TrainingConfig(epochs=self.epochs, lr=LEARNING_RATE, seed=self.seed)
@@ -46,6 +57,13 @@ RUNS = (
     Run("mixer-untrained", "mixer", seed=2, epochs=0),
 )
 """S = C = 16 and gamma = 2, so that m = 256 throughout; the SW-MLP has the Mixer's density p = 1/16."""
+
+
+def cost() -> Cost:
+    """What the demo will cost: training and figures; the analyses of so small networks are nothing beside them."""
+    images = len(open_dataset("digits", "train"))
+    parts = [of_training(run.name, run.config, images, run.epochs, run.settings.batch_size) for run in RUNS]
+    return functools.reduce(operator.add, [*parts, of_figures(FIGURES)])
 
 
 def run_demo(
@@ -68,7 +86,6 @@ def run_demo(
     data = (open_dataset("digits", "train"), open_dataset("digits", "test"))
     paths = [out / "checkpoints" / f"{run.name}.safetensors" for run in RUNS]
     for number, (run, path) in enumerate(zip(RUNS, paths, strict=True), start=1):
-        config = configure(run.family, PATCHES, CLASSES, run.sizes)
         progress = stage(f"{number}/{len(RUNS)} {run.name}")
-        train(config, data, path, run.settings, force=force, progress=progress)
+        train(run.config, data, path, run.settings, force=force, progress=progress)
     return write_report(paths, "digits", out, force=force, ours=OURS, request=request, stage=stage)

@@ -14,6 +14,7 @@ import torch
 
 from mixanalysis import distributed
 from mixanalysis._version import __version__
+from mixanalysis.costs import Cost, of_cka
 from mixanalysis.datasets import Dataset, open_dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.features import Pooling, Position
@@ -178,6 +179,22 @@ def cka_report(
     if here.leads:
         state.clear()
     return result
+
+
+def cka_cost(
+    networks: Sequence[Contender],
+    how: Comparison,
+    *,
+    data: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    pairs: bool = True,
+) -> Cost:
+    """What `cka_report` with these arguments will cost; without `pairs`, what keeping the features will."""
+    dataset, _ = _data(networks, how, data, limit, seed)
+    batch = len(dataset) if how.estimator.startswith("full") else how.batch_size
+    keep = matching(how.layers, how.exclude)
+    return of_cka(networks, len(dataset), batch, keep, permutations=how.permutations, pairs=pairs)
 
 
 def _data(

@@ -11,6 +11,7 @@ import torch
 
 from cases import NETWORKS, checkpoint_of
 from mixanalysis.layouts import load
+from mixanalysis.results import PLAN
 from mixanalysis_cli import app
 
 NAMES = [command.name for command in app.registered_commands]
@@ -319,7 +320,7 @@ class TestReport:
 
 
 DRY = {
-    "demo": ((), "reports/demo/report.pdf: report"),
+    "demo": ((), "reports/demo: report.pdf, report.html, figures, tables, checkpoints, manifest.json"),
     "cka": (
         ("mixer", "mlp"),
         "reports/cka: tables/cka.csv, tables/cka_diagonal.csv, tables/cka_layers.csv, figures, manifest.json",
@@ -341,6 +342,9 @@ DRY = {
 }
 """Checkpoints, and the last line of what would be done."""
 
+EXACT = {"convert", "expand"}
+"""Commands whose dry run knows exactly what would be written."""
+
 
 @pytest.mark.parametrize(("command", "checkpoints", "last"), [(name, *rest) for name, rest in DRY.items()], ids=DRY)
 def test_a_dry_run_writes_nothing(run, networks, command, checkpoints, last):
@@ -349,24 +353,31 @@ def test_a_dry_run_writes_nothing(run, networks, command, checkpoints, last):
     assert (answer.code, answer.stderr) == (0, "")
     *before, final = answer.stdout.splitlines()
     assert final.startswith(last)
-    assert [line.split(": ")[0] for line in before if command in ("cka", "width", "report")] == [
-        str(path) for path in arguments if command in ("cka", "width", "report")
-    ]
+    assert [line for line in before if line.startswith("estimate: about ")] == ([] if command in EXACT else before[-1:])
     assert list(run.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", sorted(set(DRY) - EXACT - {"demo"}))
+def test_a_dry_run_as_json(run, networks, command):
+    checkpoints, last = DRY[command]
+    arguments = ["rp-mixer"] if command == "train" else [networks.get(name, name) for name in checkpoints]
+    found = strict(run(command, *arguments, "--dry-run", "--json").stdout)
+    assert found["outputs"].startswith(last)
+    named = {"rp-mixer"} if command == "train" else set() if command == "width" else set(checkpoints)
+    assert {row["network"] for row in found["plan"]} - {""} == named
+    assert list(found["plan"][0]) == [column.name for column in PLAN.columns]
+    assert found["estimate"]["operations"] == sum(row["operations"] for row in found["plan"])
 
 
 def test_every_command_that_writes_has_a_dry_run():
     assert set(DRY) == set(NAMES) - {"inspect", "diff", "rerun"}
 
 
-def test_a_dry_run_of_the_demo_names_every_checkpoint(run):
-    answer = run("demo", "--dry-run", "-o", "out")
-    names = [line.split(": ")[0] for line in answer.stdout.splitlines()]
-    assert names == [
-        *(f"out/checkpoints/{name}.safetensors" for name in ("mixer", "mixer-seed1", "rp-mixer", "sw-mlp", "mlp")),
-        "out/checkpoints/mixer-untrained.safetensors",
-        "out/report.pdf",
+def test_a_dry_run_of_the_demo_names_every_network(run):
+    names = [
+        line.split()[0] for line in run("demo", "--dry-run", "-o", "out").stdout.splitlines() if " weights " in line
     ]
+    assert names == ["mixer", "mixer-seed1", "rp-mixer", "sw-mlp", "mlp", "mixer-untrained"]
 
 
 @pytest.mark.parametrize("name", NAMES)
