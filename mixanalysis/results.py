@@ -336,6 +336,16 @@ PLAN = _schema(
     keys=("network", "layer"),
 )
 
+CHECKS = _schema(
+    "checks",
+    ("check", "", "what was computed"),
+    ("found", "", "the number"),
+    ("expected", "", "the number by theory, or by a slower way"),
+    ("tolerance", "", "how far they may be apart"),
+    ("ok", "", "whether they are that close"),
+    keys=("check",),
+)
+
 SCHEMAS = {
     schema.name: schema
     for schema in (
@@ -355,6 +365,7 @@ SCHEMAS = {
         WIDTH_POINTS,
         DIFFERENCES,
         PLAN,
+        CHECKS,
     )
 }
 """Every table by its name, which is also its file's."""

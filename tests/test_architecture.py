@@ -22,7 +22,7 @@ FLOORS = (
     ("features",),
     ("similarity", "spectra", "width"),
     ("training",),
-    ("costs",),
+    ("costs", "selfcheck"),
     ("report",),
     ("paper",),
     ("mixanalysis_cli",),

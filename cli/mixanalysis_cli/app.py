@@ -14,6 +14,7 @@ from mixanalysis_cli import (
     convert,
     demo,
     diff,
+    doctor,
     expand,
     features,
     inspect,
@@ -52,7 +53,7 @@ def _common(
     """Layerwise CKA, singular-value spectra and effective width of trained MLP-Mixers and sparse MLPs."""
 
 
-for module in (demo, inspect, cka, features, spectrum, width, report, convert, expand, train, rerun, diff):
+for module in (demo, inspect, cka, features, spectrum, width, report, convert, expand, train, rerun, diff, doctor):
     app.command(module.NAME)(module.command)
 
 
