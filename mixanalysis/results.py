@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 INTERVAL = "95% delete-one-group jackknife over batches"
+SEED_INTERVAL = "95% Student t over seeds"
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,14 @@ def plan(
         UsageError: a size is out of range or doesn't apply.
         DataError: the data can't be read or have no labels.
     """
+    patches, classes, datasets = prepared(data, patch=patch, image_size=image_size, limit=limit)
+    return configure(family, patches, classes, sizes), datasets
+
+
+def prepared(
+    data: str, *, patch: int = 4, image_size: int | None = None, limit: int | None = None
+) -> tuple[Patches, int, tuple[Dataset, Dataset]]:
+    """Patches, number of classes, and training and test set, without a network; arguments and errors as of `plan`."""
     square = None if image_size is None else (3, image_size, image_size)
     training, test = open_dataset(data, "train", shape=square).first(limit), open_dataset(data, "test", shape=square)
     if training.labels is None:
@@ -48,5 +56,4 @@ def plan(
         patches = Patches(height, width, channels, patch)
     except ValueError as error:
         raise UsageError(f"--patch {patch}: {error}") from None
-    classes = max(training.classes, test.classes)
-    return configure(family, patches, classes, sizes), (training, test)
+    return patches, max(training.classes, test.classes), (training, test)

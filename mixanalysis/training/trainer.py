@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,9 @@ SAVE_EVERY = 10.0
 
 _LATER = ("augment", "compile", "amp")
 """Settings that came after checkpoints had been written: at their defaults they aren't part of a run's name."""
+
+_SEEDING = threading.Lock()
+"""Torch's generator belongs to all threads: networks are drawn one after the other."""
 
 Progress = Callable[[int, int], None]
 
@@ -86,7 +90,7 @@ def train(
     if keep_every is not None and keep_every < 1:
         raise UsageError(f"--keep-every must be at least 1, got {keep_every}")
     partial = out.with_name(out.name + ".partial")
-    with torch.random.fork_rng(devices=[]):
+    with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         module = FAMILIES[config.family].module(config)
     if device == "cpu" and not settings.amp and not settings.compile:

@@ -1,0 +1,182 @@
+"""The figures of the paper's experiments: each draws tables of `paper.schemas`, and its labels come from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+from mixanalysis.report.style import colour, marker
+from mixanalysis.results import INTERVAL, SEED_INTERVAL
+
+Marks = Mapping[str, Sequence[tuple[float, str]]]
+"""For each panel, vertical lines: where, and their label."""
+
+
+def _panels(fig: FigureBase, points: pd.DataFrame) -> list[tuple[Axes, str, pd.DataFrame]]:
+    names = list(dict.fromkeys(points["panel"]))
+    grid = np.atleast_1d(fig.subplots(1, len(names), squeeze=False)).ravel()
+    return [(ax, str(name), points[points["panel"] == name]) for ax, name in zip(grid, names, strict=True)]
+
+
+def _lines(ax: Axes, points: pd.DataFrame, order: Sequence[str]) -> None:
+    for name, rows in points.groupby("series", sort=False):
+        index = order.index(str(name))
+        spread = np.nan_to_num([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])
+        ax.errorbar(
+            rows["x"],
+            rows["mean"],
+            yerr=spread,
+            fmt=f"{marker(index)}-" if len(rows) > 1 else marker(index),
+            color=colour(index),
+            capsize=2,
+            elinewidth=0.8,
+            label=str(name),
+        )
+
+
+def _legend(fig: FigureBase, axes: Sequence[Axes], columns: int = 3) -> None:
+    found: dict[str, object] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    fig.legend(list(found.values()), list(found), loc="outside upper center", ncols=columns)
+
+
+def curves(fig: FigureBase, points: pd.DataFrame, x_scale: str = "linear", marks: Marks | None = None) -> None:
+    """Means with their intervals against x, a line for each series and an axes for each panel.
+
+    Args:
+        fig: where to draw.
+        points: rows of `schemas.PAPER_POINTS`.
+        x_scale: "linear", "log", or "log2" for powers of two.
+        marks: vertical lines.
+    """
+    order = list(dict.fromkeys(points["series"]))
+    axes = []
+    for ax, name, rows in _panels(fig, points):
+        _lines(ax, rows, order)
+        _finish(ax, rows, name, x_scale)
+        for where, label in (marks or {}).get(name, ()):
+            ax.axvline(where, color="black", linestyle=":", linewidth=0.9, label=label)
+        axes.append(ax)
+    axes[0].set_ylabel(f"{points.iloc[0]['y_name']}\n({SEED_INTERVAL})")
+    _legend(fig, axes)
+
+
+def _finish(ax: Axes, rows: pd.DataFrame, title: str, x_scale: str) -> None:
+    if x_scale != "linear":
+        ax.set_xscale("log", base=2 if x_scale == "log2" else 10)
+    ticks = sorted(set(rows["x"]))
+    if x_scale == "log" and len(ticks) <= 8:
+        ax.xaxis.set_major_locator(FixedLocator(ticks))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xticklabels([f"{tick:.4g}" for tick in ticks], rotation=45)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel(str(rows.iloc[0]["x_name"]))
+    ax.set_title(title)
+    ax.grid(axis="y", linewidth=0.4, alpha=0.5)
+
+
+def similarity(fig: FigureBase, table: pd.DataFrame, points: pd.DataFrame, marks: Marks) -> None:
+    """HK Fig. 2a: mean of the diagonal of the CKA with the Mixer against 1/p.
+
+    Thick: means over seeds with their intervals; pale: each seed with its interval over images.
+
+    Args:
+        fig: where to draw.
+        table: rows of `schemas.PAPER_SIMILARITY`.
+        points: their means over seeds.
+        marks: vertical lines.
+    """
+    order = list(dict.fromkeys(points["series"]))
+    axes = []
+    for ax, name, rows in _panels(fig, points):
+        own = table[table["panel"] == name]
+        for series, seeds in own.groupby("series", sort=False):
+            index = order.index(str(series))
+            spread = np.nan_to_num([seeds["mean"] - seeds["low"], seeds["high"] - seeds["mean"]])
+            # beside the mean over seeds, which stands at x itself
+            shift = 2 ** (0.12 * (seeds["seed"] - seeds["seed"].mean()) / max(seeds["seed"].nunique() - 1, 1) + 0.16)
+            ax.errorbar(
+                seeds["x"] * shift,
+                seeds["mean"],
+                yerr=spread,
+                fmt=marker(index),
+                color=colour(index),
+                markersize=2,
+                elinewidth=0.6,
+                alpha=0.45,
+            )
+        _lines(ax, rows, order)
+        _finish(ax, rows, name, "log2")
+        for where, label in marks.get(name, ()):
+            ax.axvline(where, color="black", linestyle=":", linewidth=0.9, label=label)
+        ax.set_ylim(min(0.0, float(np.nanmin(own["low"]))), 1.0)
+        axes.append(ax)
+    axes[0].set_ylabel(f"{points.iloc[0]['y_name']}\nthick: {SEED_INTERVAL}\npale: {INTERVAL}")
+    _legend(fig, axes, columns=2)
+
+
+def trials(fig: FigureBase, table: pd.DataFrame, points: pd.DataFrame) -> None:
+    """Each run as a dot beside the mean of its series with its interval, a place for each series.
+
+    Args:
+        fig: where to draw.
+        table: rows of `schemas.PAPER_RUNS`.
+        points: their means over seeds.
+    """
+    axes = []
+    for ax, name, rows in _panels(fig, points):
+        own = table[table["panel"] == name]
+        for index, row in enumerate(rows.itertuples()):
+            dots = own[own["series"] == row.series]["test_error"].dropna()
+            places = index + 0.15 + 0.2 * np.arange(len(dots)) / max(len(dots) - 1, 1)
+            ax.plot(places, dots, marker(index), color=colour(index), markersize=3, alpha=0.5)
+            spread = np.nan_to_num([[row.mean - row.low], [row.high - row.mean]])
+            ax.errorbar([index], [row.mean], yerr=spread, fmt=marker(index), color=colour(index), capsize=3)
+        ax.set_xticks(range(len(rows)), list(rows["series"]), rotation=30 if len(rows) > 2 else 0, ha="center")
+        ax.set_xlim(-0.5, len(rows) - 0.3)
+        ax.set_title(name)
+        ax.grid(axis="y", linewidth=0.4, alpha=0.5)
+        axes.append(ax)
+    axes[0].set_ylabel(f"{points.iloc[0]['y_name']}\n({SEED_INTERVAL}; pale: each run)")
+
+
+def width_against_channels(fig: FigureBase, channels: pd.DataFrame, lines: pd.DataFrame, optima: pd.DataFrame) -> None:
+    """HK Fig. 3: m(C), p(C) and p(m) at fixed Omega; a dot where a Mixer is widest.
+
+    Args:
+        fig: where to draw.
+        channels: rows of `results.WIDTH_CHANNELS`.
+        lines: rows of `results.WIDTH_LINE`.
+        optima: rows of `results.WIDTH_OPTIMA`, one for each line.
+    """
+    panels = fig.subplots(1, 3)
+    places = (("channels", "width"), ("channels", "density"), ("width", "density"))
+    names = {"channels": "channels C", "width": "effective width m", "density": "density p"}
+    keys = ["omega", "expansion_token", "expansion_channel"]
+    for index, (best, sparse) in enumerate(zip(optima.itertuples(), _each(lines), strict=True)):
+        key = (best.omega, best.expansion_token, best.expansion_channel)
+        rows = channels[(channels[keys] == key).all(axis=1)]
+        gamma = f"{key[1]:.3g}" if key[1] == key[2] else f"({key[1]:.3g}, {key[2]:.3g})"
+        label = f"Ω = {key[0]:.4g}, γ = {gamma}"
+        for ax, (x, y) in zip(panels, places, strict=True):
+            ax.plot(rows[x], rows[y], color=colour(index), label=label)
+            ax.plot([getattr(best, x)], [getattr(best, y)], marker(index), color=colour(index), markersize=4)
+        panels[2].plot(sparse["width"], sparse["density"], color=colour(index), linestyle=":", linewidth=0.9)
+    for ax, (x, y) in zip(panels, places, strict=True):
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel(names[x] + (" (dotted: SW-MLP)" if ax is panels[2] else ""))
+        ax.set_ylabel(names[y])
+        ax.grid(which="major", linewidth=0.4, alpha=0.5)
+    _legend(fig, [panels[0]])
+
+
+def _each(lines: pd.DataFrame) -> list[pd.DataFrame]:
+    return [rows for _, rows in lines.groupby("line", sort=False)]
