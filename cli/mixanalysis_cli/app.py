@@ -19,6 +19,7 @@ from mixanalysis_cli import (
     features,
     inspect,
     report,
+    reproduce,
     rerun,
     spectrum,
     terminal,
@@ -53,7 +54,7 @@ def _common(
     """Layerwise CKA, singular-value spectra and effective width of trained MLP-Mixers and sparse MLPs."""
 
 
-for module in (demo, inspect, cka, features, spectrum, width, report, convert, expand, train, rerun, diff, doctor):
+for module in (demo, inspect, cka, features, spectrum, width, report, convert, expand, train, reproduce, rerun, diff, doctor):
     app.command(module.NAME)(module.command)
 
 

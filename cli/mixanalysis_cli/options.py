@@ -243,3 +243,10 @@ def number(text: str, option: str) -> float:
     if isinstance(value, complex) or not math.isfinite(value):
         raise UsageError(f"{option} must be a number such as 1e8 or 2^19, got {text!r}")
     return value
+
+
+def pair(text: str, option: str) -> tuple[float, float]:
+    """One number for both, or two with a comma between them."""
+    first, comma, second = text.partition(",")
+    value = number(first.strip(), option)
+    return value, number(second.strip(), option) if comma else value

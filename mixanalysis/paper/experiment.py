@@ -96,11 +96,16 @@ class Experiment:
         Raises:
             UsageError: fewer than one seed, or the printed settings are asked for without their data.
         """
+        if missing := self.missing(options):
+            raise UsageError(f"{self.name} at --scale paper needs {missing}")
         spec = self.presets[options.scale]
         fields = {field.name for field in dataclasses.fields(spec)}
         changes: dict[str, Any] = {}
         if "data" in fields:
-            changes["data"] = tuple(_data(name, options.limit) for name in self._names(options))
+            names = options.data or ("digits",)
+            if options.scale == "paper":
+                names = tuple(name for name in names if Data(name).kind in self.kinds)
+            changes["data"] = tuple(_data(name, options.limit) for name in names)
         if "seeds" in fields and options.seeds is not None:
             if options.seeds < 1:
                 raise UsageError(f"--seeds must be at least 1, got {options.seeds}")
@@ -109,14 +114,24 @@ class Experiment:
             changes["lines"] = options.lines
         return dataclasses.replace(spec, **changes)
 
-    def _names(self, options: Options) -> tuple[str, ...]:
-        if options.scale != "paper":
-            return options.data or ("digits",)
-        chosen = tuple(name for name in options.data if Data(name).kind in self.kinds)
-        if self.kinds and not chosen:
-            needed = " ".join(f"--data {kind}:DIR" for kind in self.kinds)
-            raise UsageError(f"{self.name} at --scale paper needs {' and '.join(self.kinds)}: give {needed}")
-        return chosen
+    def missing(self, options: Options) -> str:
+        """The options that give the data which the printed settings need; empty where some of them are given."""
+        given = {Data(name).kind for name in options.data}
+        if options.scale != "paper" or not self.kinds or given & set(self.kinds):
+            return ""
+        return " ".join(f"--data {kind}:DIR" for kind in self.kinds)
+
+
+def specs(experiments: Sequence[Experiment], options: Options) -> dict[str, Any]:
+    """Every experiment's preset by its name; data that are missing are all named at once.
+
+    Raises:
+        UsageError: see `Experiment.spec`.
+    """
+    missing = [f"{each.name} {needed}" for each in experiments if (needed := each.missing(options))]
+    if missing:
+        raise UsageError(f"--scale paper needs the paper's data: {'; '.join(missing)}")
+    return {experiment.name: experiment.spec(options) for experiment in experiments}
 
 
 def _data(name: str, limit: int | None) -> Data:
@@ -142,11 +157,8 @@ def _words(value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         defaults = {field.name: field.default for field in dataclasses.fields(value)}
-        shown = {
-            name: part
-            for name, part in parts.items()
-            if name != "seed" and not (part == defaults[name] in (None, False))
-        }
+        dull = {name for name, part in parts.items() if part == defaults[name] in (None, False, 0, "none")}
+        shown = {name: part for name, part in parts.items() if name not in dull}
         return ", ".join(f"{name.replace('_', ' ')} {_words(part)}" for name, part in shown.items())
     if isinstance(value, tuple):
         return "; ".join(_words(item) if not isinstance(item, tuple) else f"({_words(item)})" for item in value)

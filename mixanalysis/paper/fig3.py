@@ -67,11 +67,10 @@ def values(found: Tables) -> Rows:
     """The widest Mixers of HK's reference points, if their lines are there."""
     rows = []
     for best in found["width_optima"].itertuples():
-        printed = PRINTED.get((best.omega, best.expansion_token)) if best.tokens == best.channels else None
-        for (name, text), ours in zip((printed or {}).items(), (best.channels, best.width, best.density), strict=False):
-            rows.append(
-                reference("fig3", f"Ω = {best.omega:.4g}, γ = {best.expansion_token:g}: {name}", text, exact(ours))
-            )
+        printed = PRINTED.get((best.omega, best.expansion_token), {}) if best.tokens == best.channels else {}
+        line = f"Ω = {best.omega:.4g}, γ = {best.expansion_token:g}"
+        for (name, text), ours in zip(printed.items(), (best.channels, best.width, best.density), strict=False):
+            rows.append(reference("fig3", f"{line}: {name}", text, exact(ours)))
     return rows
 
 

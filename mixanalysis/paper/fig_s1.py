@@ -1,12 +1,12 @@
 """HK Fig. S.1: spectra of ever sparser and wider random matrices, and accuracy of SW-MLPs along the same line.
 
 Spectra: Z = M * W of m x m with m = Omega^((1+a)/2), p = Omega^-a, W ~ N(0, 1), Omega = 1000, a = 0 .. 1.5; ZZ^T is
-scaled by its mean diagonal. The printed curve, about 1.9 rising to about 8, is that of singular values, the square roots
-of the eigenvalues of ZZ^T, whose own go from about 3.7 to about 60: both are in the table.
+scaled by its mean diagonal. The printed curve, about 1.9 rising to about 8, is that of singular values, the square
+roots of the eigenvalues of ZZ^T, which go from about 3.6 to about 69: both are in the table.
 
-Accuracy: SW-MLPs of fully connected blocks (gamma = 1) with a Bernoulli mask on the same line m(a), p(a), at an Omega of
-the networks' own, as far as a masked weight fits into memory. The printed settings of this panel aren't known to us:
-depth, optimiser and epochs are those of Fig. 5.
+Accuracy: SW-MLPs of fully connected blocks (gamma = 1) on the same line m(a), p(a), at an Omega of the networks' own,
+as far as a masked weight fits into memory. The printed settings of this panel aren't known to us: depth, masks,
+optimiser and epochs are those of Fig. 5.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from scipy.sparse import csr_array
 
 from mixanalysis.models import Sizes
 from mixanalysis.paper.experiment import Context, Drawing, Experiment, Rows, Tables, notes
-from mixanalysis.paper.runs import Data, Point, Run
+from mixanalysis.paper.runs import Data, Point, Run, Scale
 from mixanalysis.paper.schemas import PLACE
+from mixanalysis.paper.settings import SEEDS, SGD, ZERO_ONE
 from mixanalysis.paper.statistics import mean
 from mixanalysis.paper.tables import means_table, reference, runs_table, values_at
 from mixanalysis.report.paper_figures import curves
@@ -56,29 +57,22 @@ class FigS1:
     depth: int
     training: TrainingConfig
     data: tuple[Data, ...] = (Data(),)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = SEEDS
 
 
-_SGD = TrainingConfig(optimizer="sgd", lr=0.02, weight_decay=0.0, batch_size=32, epochs=20)
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-PRESETS = {
-    "demo": FigS1(1000.0, _EXPONENTS, 20, 2.0**12, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), 8, _SGD),
-    "small": FigS1(1000.0, _EXPONENTS, 100, 2.0**14, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), 8, replace(_SGD, epochs=60)),
-    "paper": FigS1(
-        1000.0,
-        tuple(n / 10 for n in range(16)),
-        100,
-        2.0**18,
-        (0.01, 0.05, 0.1, 0.2, 0.3),
-        8,
-        replace(_SGD, batch_size=128, epochs=200),
-    ),
+_FINE = tuple(n / 10 for n in range(16))
+PRESETS: dict[Scale, FigS1] = {
+    "demo": FigS1(1000.0, _EXPONENTS, 20, 2.0**12, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), 8, SGD["demo"]),
+    "small": FigS1(1000.0, _FINE, 100, 2.0**14, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), 8, SGD["small"]),
+    "paper": FigS1(1000.0, _FINE, 100, 2.0**18, (0.01, 0.05, 0.1, 0.2, 0.3), 8, SGD["paper"]),
 }
 
 
 def side(omega: float, exponent: float) -> int:
     """M = Omega^((1+a)/2), rounded."""
-    return round(omega ** ((1 + exponent) / 2))
+    width: float = omega ** ((1 + exponent) / 2)
+    return round(width)
 
 
 def points(spec: FigS1) -> list[Point]:
@@ -88,7 +82,7 @@ def points(spec: FigS1) -> list[Point]:
         for exponent in spec.network_exponents:
             density = spec.network_omega**-exponent
             width = side(spec.network_omega, exponent)
-            sizes = Sizes(width=width, density=density, block="fc", depth=spec.depth)
+            sizes = Sizes(width=width, density=density, block="fc", depth=spec.depth, mask_value=ZERO_ONE)
             found += [
                 Point(Run("sw-mlp", sizes, data, replace(spec.training, seed=seed)), "SW-MLP", 1 / density, data.kind)
                 for seed in spec.seeds
@@ -113,12 +107,11 @@ def tables(spec: FigS1, context: Context) -> Tables:
     names = [column.name for column in PLACE]
     rows = []
     for exponent in spec.exponents:
-        content = [spec.omega, exponent, spec.trials]
-        found = context.ledger.cached(
-            "masked-noise",
-            content,
-            lambda a=exponent: [scaled_singular_value(spec.omega, a, seed) for seed in range(spec.trials)],
-        )
+
+        def measured(a: float = exponent) -> list[float]:
+            return [scaled_singular_value(spec.omega, a, seed) for seed in range(spec.trials)]
+
+        found = context.ledger.cached("masked-noise", [spec.omega, exponent, spec.trials], measured)
         for seed, value in enumerate(found):
             place = dict(zip(names, ("figS1", f"Ω = {spec.omega:g}", SINGULAR, "a", exponent), strict=True))
             singular = math.nan if value is None else float(value)
@@ -130,7 +123,7 @@ def tables(spec: FigS1, context: Context) -> Tables:
     runs = runs_table("figS1", "1/p", points(spec), context.book)
     return {
         "masked_noise": spectra,
-        "paper_spectra": means_table(spectra, "value", "of Z, scaled by the mean diagonal of ZZᵀ"),
+        "paper_spectra": means_table(spectra, "value", "scaled by the mean diagonal of ZZᵀ"),
         "paper_runs": runs,
         "paper_points": means_table(runs, "test_error", "test error"),
     }
@@ -138,14 +131,10 @@ def tables(spec: FigS1, context: Context) -> Tables:
 
 def drawings(found: Tables) -> list[Drawing]:
     """Spectra, and test errors."""
+    spectra = found["paper_spectra"]
     return [
-        (
-            "figS1_spectra",
-            (3.6, 2.9),
-            curves,
-            (found["paper_spectra"].query("series == @SINGULAR", local_dict={"SINGULAR": SINGULAR}),),
-        ),
-        ("figS1_error", (3.6, 2.9), curves, (found["paper_points"], "log")),
+        ("figS1_spectra", (3.6, 2.9), curves, (spectra[spectra["series"] == SINGULAR],)),
+        ("figS1_error", (3.6, 2.9), curves, (found["paper_points"], "log2")),
     ]
 
 

@@ -174,9 +174,10 @@ class Ledger:
             options: dict[str, Any] = {"resume": self.resume, "force": not self.resume, "device": device}
             train(run.config, run.datasets, path, run.training, save_every=self.save_every, **options)
         except Exception as error:  # whatever it is, the other runs go on
-            failure = {"run": run.label, "error": _line(error), "again": not isinstance(error, CheckFailedError)}
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            failure = {"run": run.label, "error": text, "again": not isinstance(error, CheckFailedError)}
             write_text(_failure(path), to_json(failure) + "\n")
-            return Outcome(run, path, failure["error"])
+            return Outcome(run, path, text)
         _failure(path).unlink(missing_ok=True)
         return Outcome(run, path)
 
@@ -199,10 +200,6 @@ def _slot(folder: Path) -> Iterator[int]:
 
 def _failure(path: Path) -> Path:
     return path.with_suffix(".failed.json")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _plain(data: Any) -> Any:

@@ -68,5 +68,10 @@ def combination(parts: Sequence[tuple[float, Sequence[float]]]) -> Estimate:
     degrees = total**2 / sum(
         variance**2 / (len(values) - 1) for variance, (_, values) in zip(variances, kept, strict=True)
     )
-    half = float(student.ppf((1 + LEVEL) / 2, degrees)) * math.sqrt(total)
+    half = half_width(degrees) * math.sqrt(total)
     return Estimate(value, value - half, value + half, n)
+
+
+def half_width(degrees: float) -> float:
+    """Half of the 95% interval in standard errors, by Student's t with so many degrees of freedom; NaN below one."""
+    return float(student.ppf((1 + LEVEL) / 2, degrees)) if degrees > 0 else math.nan

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
@@ -40,7 +41,7 @@ def _lines(ax: Axes, points: pd.DataFrame, order: Sequence[str]) -> None:
 
 
 def _legend(fig: FigureBase, axes: Sequence[Axes], columns: int = 3) -> None:
-    found: dict[str, object] = {}
+    found: dict[str, Artist] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
@@ -172,7 +173,7 @@ def width_against_channels(fig: FigureBase, channels: pd.DataFrame, lines: pd.Da
     for ax, (x, y) in zip(panels, places, strict=True):
         ax.set_xscale("log")
         ax.set_yscale("log")
-        ax.set_xlabel(names[x] + (" (dotted: SW-MLP)" if ax is panels[2] else ""))
+        ax.set_xlabel(names[x] + ("\n(dotted: SW-MLP)" if ax is panels[2] else ""))
         ax.set_ylabel(names[y])
         ax.grid(which="major", linewidth=0.4, alpha=0.5)
     _legend(fig, [panels[0]])
@@ -180,3 +181,35 @@ def width_against_channels(fig: FigureBase, channels: pd.DataFrame, lines: pd.Da
 
 def _each(lines: pd.DataFrame) -> list[pd.DataFrame]:
     return [rows for _, rows in lines.groupby("line", sort=False)]
+
+
+COSTS = {
+    "parameters": "trainable weights",
+    "stored_bytes": "memory, stored",
+    "step_bytes": "memory of a step",
+    "flops": "operations",
+    "step_seconds": "time of a step",
+}
+
+
+def costs(fig: FigureBase, table: pd.DataFrame) -> None:
+    """HK Table S.3: every cost over the Mixer's, a group of bars for each.
+
+    Args:
+        fig: where to draw.
+        table: rows of `schemas.PAPER_COSTS`, one of them the family mixer.
+    """
+    ax = fig.subplots()
+    mixer = table[table["family"] == "mixer"].iloc[0]
+    for index, row in enumerate(table.itertuples()):
+        ratios = [getattr(row, name) / mixer[name] for name in COSTS]
+        places = np.arange(len(COSTS)) + (index - (len(table) - 1) / 2) * 0.25
+        ax.bar(places, ratios, width=0.23, color=colour(index), label=row.family)
+        for place, ratio in zip(places, ratios, strict=True):
+            ax.annotate(f"{ratio:.3g}", (place, ratio), (0, 1), textcoords="offset points", ha="center", fontsize=6)
+    ax.set_yscale("log")
+    ax.set_xticks(range(len(COSTS)), list(COSTS.values()))
+    ax.axhline(1.0, color="black", linewidth=0.7)
+    ax.set_ylabel("over the Mixer's")
+    ax.set_title(f"m = {mixer['width']}, batches of {mixer['batch_size']} images, {mixer['device']}")
+    _legend(fig, [ax])
