@@ -7,6 +7,7 @@ gamma = 1), that of Fig. 4 (2^19, 2), and a Mixer-B/16's own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -42,13 +43,17 @@ SPEC = Fig3(lines=((1e8, (1.0, 1.0)), (2.0**19, (2.0, 2.0)), _b16()))
 
 
 def tables(spec: Fig3, _context: Context) -> Tables:
-    """`results.WIDTH_CHANNELS`, `WIDTH_LINE` (with the number of its line) and `WIDTH_OPTIMA`."""
-    lines = [width.line(omega, width.mean_expansion(gammas)) for omega, gammas in spec.lines]
+    """`results.WIDTH_CHANNELS` and `WIDTH_LINE`, with the number of the line, and `WIDTH_OPTIMA`."""
+    lines = (width.line(omega, width.mean_expansion(gammas)) for omega, gammas in spec.lines)
     return {
-        "width_channels": pd.concat([width.channel_line(*line) for line in spec.lines], ignore_index=True),
-        "width_line": pd.concat([frame.assign(line=index) for index, frame in enumerate(lines)], ignore_index=True),
+        "width_channels": _stacked(width.channel_line(*line) for line in spec.lines),
+        "width_line": _stacked(lines),
         "width_optima": WIDTH_OPTIMA.frame(width.optimum_row(*line) for line in spec.lines),
     }
+
+
+def _stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat([frame.assign(line=index) for index, frame in enumerate(frames)], ignore_index=True)
 
 
 def drawings(found: Tables) -> list[Drawing]:

@@ -101,7 +101,7 @@ def _read(folder: Path, experiment: Experiment) -> Section | None:
 
 def _table(folder: Path, name: str) -> pd.DataFrame:
     path = folder / "tables" / f"{name}.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+    return pd.read_csv(path, dtype={"paper": str}) if path.exists() else pd.DataFrame()
 
 
 def text(sections: Sequence[Section]) -> str:

@@ -24,10 +24,10 @@ from mixanalysis.training.sparse import SPARSE_BELOW
 Scale = Literal["demo", "small", "paper"]
 """Minutes on two cores, hours on two cores, or the printed settings, for a GPU."""
 
-RATE = 1e10
+RATE = 5e10
 """Floating-point operations a second that the estimate of a run's time goes by."""
 
-OVERHEAD = 3e-4
+OVERHEAD = 6e-4
 """Seconds of each mixing layer and step that it adds to them."""
 
 

@@ -153,19 +153,18 @@ def width_against_channels(fig: FigureBase, channels: pd.DataFrame, lines: pd.Da
 
     Args:
         fig: where to draw.
-        channels: rows of `results.WIDTH_CHANNELS`.
-        lines: rows of `results.WIDTH_LINE`.
+        channels: rows of `results.WIDTH_CHANNELS`, with the number of their line.
+        lines: rows of `results.WIDTH_LINE`, with the number of the line.
         optima: rows of `results.WIDTH_OPTIMA`, one for each line.
     """
     panels = fig.subplots(1, 3)
     places = (("channels", "width"), ("channels", "density"), ("width", "density"))
     names = {"channels": "channels C", "width": "effective width m", "density": "density p"}
-    keys = ["omega", "expansion_token", "expansion_channel"]
-    for index, (best, sparse) in enumerate(zip(optima.itertuples(), _each(lines), strict=True)):
-        key = (best.omega, best.expansion_token, best.expansion_channel)
-        rows = channels[(channels[keys] == key).all(axis=1)]
-        gamma = f"{key[1]:.3g}" if key[1] == key[2] else f"({key[1]:.3g}, {key[2]:.3g})"
-        label = f"Ω = {key[0]:.4g}, γ = {gamma}"
+    each = zip(optima.itertuples(), _each(channels), _each(lines), strict=True)
+    for index, (best, rows, sparse) in enumerate(each):
+        gammas = best.expansion_token, best.expansion_channel
+        gamma = f"{gammas[0]:.3g}" if gammas[0] == gammas[1] else f"({gammas[0]:.3g}, {gammas[1]:.3g})"
+        label = f"Ω = {best.omega:.4g}, γ = {gamma}"
         for ax, (x, y) in zip(panels, places, strict=True):
             ax.plot(rows[x], rows[y], color=colour(index), label=label)
             ax.plot([getattr(best, x)], [getattr(best, y)], marker(index), color=colour(index), markersize=4)
