@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from mixanalysis.report.style import colour, marker
@@ -43,7 +44,9 @@ def _lines(ax: Axes, points: pd.DataFrame, order: Sequence[str]) -> None:
 def _legend(fig: FigureBase, axes: Sequence[Axes], columns: int = 3) -> None:
     found: dict[str, Artist] = {}
     for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+        named = zip(*ax.get_legend_handles_labels(), strict=True)
+        # series come before vertical lines
+        for handle, label in sorted(named, key=lambda pair: isinstance(pair[0], Line2D)):
             found.setdefault(label, handle)
     fig.legend(list(found.values()), list(found), loc="outside upper center", ncols=columns)
 
