@@ -339,6 +339,7 @@ DRY = {
     "expand": (("mlp", "-o", "b.safetensors"), "connections  8,160, which take "),
     "report": (("mixer", "mlp"), "reports/report: report.pdf, report.html, figures, tables, manifest.json"),
     "train": ((), "checkpoints/rp-mixer.safetensors: rp-mixer, m = 256, "),
+    "reproduce": (("fig3",), "reports/reproduce/fig3: Effective width and density of Mixers at fixed Ω"),
 }
 """Checkpoints, and the last line of what would be done."""
 
