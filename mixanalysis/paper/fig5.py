@@ -88,7 +88,7 @@ def points(spec: Fig5) -> list[Point]:
     found = []
     for data in spec.data:
         for omega, channels in spec.omegas:
-            panel = f"{data.kind}, Ω = 2^{math.log2(omega):g}"
+            panel = f"{data.kind}, Ω = 2^{math.log2(omega):.3g}"
             for seed in spec.seeds:
                 training = replace(spec.training, seed=seed)
                 for family, series in MIXERS.items():

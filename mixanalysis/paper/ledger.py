@@ -27,7 +27,7 @@ from mixanalysis.models import Network
 from mixanalysis.paper.runs import Run
 from mixanalysis.results import plain, to_json
 from mixanalysis.training import train
-from mixanalysis.training.trainer import SAVE_EVERY
+from mixanalysis.training.trainer import SAVE_EVERY, finished_key
 
 Stage = Callable[[str], Callable[[int, int], None] | None]
 
@@ -96,7 +96,7 @@ class Ledger:
         path = self.path(run)
         if not self.resume:
             return None
-        if path.exists():
+        if path.exists() and finished_key(path) == run.key:
             return Outcome(run, path)
         try:
             failure = json.loads(_failure(path).read_text(encoding="utf-8"))
@@ -171,7 +171,8 @@ class Ledger:
     def _one(self, run: Run, device: str) -> Outcome:
         path = self.path(run)
         try:
-            options: dict[str, Any] = {"resume": self.resume, "force": not self.resume, "device": device}
+            # what stands under this run's name and isn't it is damaged
+            options: dict[str, Any] = {"resume": self.resume, "force": True, "device": device}
             train(run.config, run.datasets, path, run.training, save_every=self.save_every, **options)
         except Exception as error:  # whatever it is, the other runs go on
             text = " ".join(f"{type(error).__name__}: {error}".split())

@@ -27,9 +27,11 @@ SETTINGS = "settings.json"
 
 HEADER = """# Understanding MLP-Mixer as a Wide and Sparse MLP, reproduced
 
-Hayase & Karakida, ICML 2024, arXiv 2306.01470. Intervals: {interval}. A claim *agrees* if the whole interval of the
-number that decides lies where the rule says, *disagrees* if none of it does, and *can't be told* otherwise. Numbers,
-places and rules were chosen before the runs, settings for the training to work; neither was changed for the outcome.
+Hayase & Karakida, ICML 2024, arXiv 2306.01470. Intervals: {interval}. A claim *agrees* if the whole
+interval of the number that decides lies where the rule says, *disagrees* if none of it does, and *can't be told*
+otherwise. Numbers, places and rules were chosen before the runs, settings for the training to work; neither was changed
+for the outcome. Claims are taken one by one: among so many, one in twenty may be decided by chance.
+Intervals over seeds cover initialisation, masks, permutations and the order of images, not the choice of test images.
 Test errors at small scale say what these small networks do on these data, not what the printed ones do.
 """
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from mixanalysis.report.style import colour, marker
 from mixanalysis.results import INTERVAL, SEED_INTERVAL
+
+DODGE = 2.5
+"""Points between two series at the same place."""
 
 Marks = Mapping[str, Sequence[tuple[float, str]]]
 """For each panel, vertical lines: where, and their label."""
@@ -25,11 +30,11 @@ def _panels(fig: FigureBase, points: pd.DataFrame) -> list[tuple[Axes, str, pd.D
     return [(ax, str(name), points[points["panel"] == name]) for ax, name in zip(grid, names, strict=True)]
 
 
-def _lines(ax: Axes, points: pd.DataFrame, order: Sequence[str]) -> None:
+def _lines(fig: FigureBase, ax: Axes, points: pd.DataFrame, order: Sequence[str]) -> None:
     for name, rows in points.groupby("series", sort=False):
         index = order.index(str(name))
         spread = np.nan_to_num([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])
-        ax.errorbar(
+        drawn = ax.errorbar(
             rows["x"],
             rows["mean"],
             yerr=spread,
@@ -39,6 +44,11 @@ def _lines(ax: Axes, points: pd.DataFrame, order: Sequence[str]) -> None:
             elinewidth=0.8,
             label=str(name),
         )
+        # intervals at one place stand side by side; limits and data are those of the table
+        aside = DODGE * (index - (len(order) - 1) / 2) / 72
+        offset = ScaledTranslation(aside, 0, cast("Figure", fig).dpi_scale_trans)
+        for artist in drawn.get_children():
+            artist.set_transform(artist.get_transform() + offset)
 
 
 def _legend(fig: FigureBase, axes: Sequence[Axes], columns: int = 3) -> None:
@@ -63,7 +73,7 @@ def curves(fig: FigureBase, points: pd.DataFrame, x_scale: str = "linear", marks
     order = list(dict.fromkeys(points["series"]))
     axes = []
     for ax, name, rows in _panels(fig, points):
-        _lines(ax, rows, order)
+        _lines(fig, ax, rows, order)
         _finish(ax, rows, name, x_scale)
         for where, label in (marks or {}).get(name, ()):
             ax.axvline(where, color="black", linestyle=":", linewidth=0.9, label=label)
@@ -81,6 +91,11 @@ def _finish(ax: Axes, rows: pd.DataFrame, title: str, x_scale: str) -> None:
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xticklabels([f"{tick:.4g}" for tick in ticks], rotation=45)
         ax.xaxis.set_minor_formatter(NullFormatter())
+    if x_scale == "log2":
+        narrow = ticks[-1] < 8 * ticks[0]
+        ax.xaxis.set_major_locator(LogLocator(base=2, subs=(1.0, 1.5) if narrow else (1.0,), numticks=12))
+        ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(str(rows.iloc[0]["x_name"]))
     ax.set_title(title)
     ax.grid(axis="y", linewidth=0.4, alpha=0.5)
@@ -116,7 +131,7 @@ def similarity(fig: FigureBase, table: pd.DataFrame, points: pd.DataFrame, marks
                 elinewidth=0.6,
                 alpha=0.45,
             )
-        _lines(ax, rows, order)
+        _lines(fig, ax, rows, order)
         _finish(ax, rows, name, "log2")
         for where, label in marks.get(name, ()):
             ax.axvline(where, color="black", linestyle=":", linewidth=0.9, label=label)

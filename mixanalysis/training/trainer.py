@@ -82,7 +82,7 @@ def train(
     training, test = (_fitted(dataset, config) for dataset in data)
     key = run_key(config, settings, training)
     if out.exists():
-        found = _finished_key(out)
+        found = finished_key(out)
         if found == key and resume:
             return out
         if found != key and not force:
@@ -240,7 +240,8 @@ def _save_partial(
         torch.save(state, temporary)
 
 
-def _finished_key(path: Path) -> str | None:
+def finished_key(path: Path) -> str | None:
+    """The `run_key` of the run that a finished checkpoint is of; None if it can't be read or tells none."""
     try:
         found = description(open_checkpoint(path).metadata)
     except (CheckpointError, ValueError):

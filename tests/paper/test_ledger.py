@@ -70,6 +70,16 @@ class TestFinished:
         Ledger(tmp_path).train([RUNS[0], long, RUNS[1]])
         assert calls == [("mixer", 9), ("mixer", 0), ("mixer", 1)]
 
+    def test_a_damaged_one_is_replaced(self, tmp_path):
+        first = Ledger(tmp_path).train(RUNS[:2])
+        paths = [outcome.path for outcome in first.values()]
+        whole = [path.read_bytes() for path in paths]
+        paths[0].write_bytes(whole[0][:-20])
+        paths[1].write_bytes(whole[0])
+        again = Ledger(tmp_path).train(RUNS[:2])
+        assert all(outcome.ok for outcome in again.values())
+        assert [path.read_bytes() for path in paths] == whole
+
 
 class TestFailed:
     def test_does_not_stop_the_others(self, tmp_path, calls):
