@@ -107,14 +107,17 @@ def tables(spec: Fig2, context: Context) -> Tables:
 
 
 def _pairs(spec: Fig2, points: Sequence[Point]) -> Iterator[tuple[Point, Run]]:
-    """Every network with the Mixer that it is compared with: of its seed, or for a Mixer that of the seed before."""
+    """Every network with the Mixer that it is compared with: of its seed, or for a Mixer that of the seed before.
+
+    Two seeds make one pair; pairs of three or more share networks, so that the ceiling's interval is a rough one.
+    """
     mixers = {point.run.training.seed: point.run for point in points if point.series == "Mixer"}
     for point in points:
         seed = point.run.training.seed
         if point.series != "Mixer":
             yield point, mixers[seed]
-        elif len(spec.seeds) > 1:
-            yield replace(point, series=CEILING), mixers[spec.seeds[spec.seeds.index(seed) - 1]]
+        elif (place := spec.seeds.index(seed)) or len(spec.seeds) > 2:
+            yield replace(point, series=CEILING), mixers[spec.seeds[place - 1]]
 
 
 def _compared(mixer: Outcome, network: Outcome, point: Point, spec: Fig2, context: Context) -> Any:

@@ -3,7 +3,8 @@
 Left: Mixers with C channels and S(C) tokens (rounded, by `width.tokens`), whose first token-mixing layer maps the
 patches to S tokens, and SW-MLPs with p(m) = Omega/(gamma m^2); 0/1 masks (A.2.5). Printed: Omega = 2^19, gamma = 2,
 C in 4 .. 64; epochs and optimiser of Fig. 2 are used. The digits have Omega = 2^13, whose widest Mixer is S = C = 16;
-the SW-MLPs go on beyond it.
+the SW-MLPs go on beyond it. A Mixer's classifier sees C features, means over tokens: where C is below the number of
+classes, that alone makes a narrow Mixer worse.
 
 Right: masked Gaussian noise of variance 1/m at the printed Omega = 2^19, gamma = 2, at every scale. The density is the
 stated Omega/(gamma m^2); the printed figure reproduces with half of it, Omega/(gamma m)^2, which is the second table.
@@ -69,7 +70,7 @@ class Fig4:
 
 
 PRESETS: dict[Scale, Fig4] = {
-    "demo": Fig4(2.0**13, 2.0, (2, 4, 8, 16), (512, 1024), 3, ADAMW["demo"]),
+    "demo": Fig4(2.0**13, 2.0, (2, 4, 8, 16), (512, 1024), 3, ADAMW["demo"], matrices=3),
     "small": Fig4(2.0**16, 2.0, (4, 6, 8, 12, 16, 24, 32), (1536, 2048), 3, ADAMW["small"]),
     "paper": Fig4(2.0**19, 2.0, (4, 8, 12, 16, 24, 32, 48, 64), (8192,), 3, ADAMW["paper"]),
 }

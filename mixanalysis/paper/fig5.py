@@ -3,7 +3,8 @@
 S-Mixers have C channels and S(C) tokens (gamma = 1, rounded); the first token-mixing layer maps the patches to S
 tokens, with the skip LN(W~ X). SW-MLPs are of fully connected blocks, gamma = 1, masks in {0, 1}, of width
 m = sqrt(Omega/p) for p = 0.9, 0.7, 0.5, 0.3, 0.1: the printed 540, 612, 724, 935, 1619 at Omega = 2^18. Fig. 5 shows
-the Mixers with C <= S, Fig. 6 all of them.
+the Mixers with C <= S, Fig. 6 all of them. A Mixer's classifier sees C features, means over tokens, so that C changes
+more than the width.
 
 Printed: CIFAR-10, CIFAR-100 and STL-10 at 32 x 32 pixels, patch 4, Omega = 2^18, 2^21, 2^27, 8 blocks, 200 epochs.
 Which data go with which Omega isn't known to us: all pairs are run. "8 blocks" are taken as base blocks, and an SW-MLP
