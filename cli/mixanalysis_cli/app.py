@@ -54,7 +54,22 @@ def _common(
     """Layerwise CKA, singular-value spectra and effective width of trained MLP-Mixers and sparse MLPs."""
 
 
-for module in (demo, inspect, cka, features, spectrum, width, report, convert, expand, train, reproduce, rerun, diff, doctor):
+for module in (
+    demo,
+    inspect,
+    cka,
+    features,
+    spectrum,
+    width,
+    report,
+    convert,
+    expand,
+    train,
+    reproduce,
+    rerun,
+    diff,
+    doctor,
+):
     app.command(module.NAME)(module.command)
 
 

@@ -28,7 +28,7 @@ from mixanalysis.paper.schemas import PAPER_SIMILARITY
 from mixanalysis.paper.settings import ADAMW, SEEDS, ZERO_ONE
 from mixanalysis.paper.statistics import Estimate, combination, mean
 from mixanalysis.paper.tables import claim, means_table, runs_table, values_at
-from mixanalysis.report.figures import cka_heatmap
+from mixanalysis.report.cka_figures import cka_heatmap
 from mixanalysis.report.paper_figures import similarity
 from mixanalysis.results import CKA_CELLS, records
 from mixanalysis.similarity import cka

@@ -4,7 +4,7 @@ The classifier Bc is dense; both families have the width of the pixels and the n
 (28 for MNIST, 16 for digits at 16 x 16 pixels). Printed: MNIST, AdamW, 200 epochs, five trials; the learning rate isn't
 known to us, that of Fig. 2 is used. A Monarch matrix has k times the weights of a Kronecker product.
 
-HK show the two with similar errors. Similar is taken to mean: the means differ by less than `MARGIN`.
+The claim is taken to be that both have similar errors; similar, that their means differ by less than 0.01.
 """
 
 from __future__ import annotations
