@@ -11,7 +11,7 @@ from mixanalysis.similarity.estimators import Estimator
 
 WRONG = {
     "command": (("spectrm",), 2, "No such command 'spectrm'. Did you mean 'spectrum'"),
-    "option": (("cka", "a", "--limt", "3"), 2, "No such option: --limt (Possible options: --limit"),
+    "option": (("cka", "a", "--limt", "3"), 2, "No such option: --limt (Possible options: "),
     "family": (("train", "mixr"), 2, "unknown family 'mixr'; known are mixer, "),
     "family, what is meant": (("train", "sw-mpl"), 2, " (did you mean sw-mlp?)"),
     "layout": (("inspect", "MIXER", "--layout", "timm"), 2, " (did you mean timm-mixer"),
