@@ -194,8 +194,7 @@ def command(
         "status": "status",
     }
     terminal.show_table(result.diagonal, columns)
-    first = result.matrix.reset_index()
-    names = {str(name): str(name) for name in first.columns}
-    title = f"CKA, {result.diagonal.iloc[0]['features']}: {first.columns[0]} by {result.matrix.columns.name}"
-    terminal.show_table(first, names, title)
+    first = result.matrix
+    title = f"CKA, {result.diagonal.iloc[0]['features']}: {first.index.name} by {first.columns.name}"
+    terminal.show_matrix(first, title, str(out / "tables" / "cka.csv"))
     typer.echo(str(out))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -15,20 +15,18 @@ from typer.core import TyperGroup
 from mixanalysis.distributed import declared
 from mixanalysis.errors import MixanalysisError, ToldElsewhereError
 from mixanalysis.selection import meant
+from mixanalysis_cli import tables
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mixanalysis.costs import Cost
 
 P = ParamSpec("P")
 Advance = Callable[[int, int], None]
 Stage = Callable[[str], Advance | None]
 
-WIDE = 240
-"""Columns of a table that doesn't go to a terminal."""
-
 INTERRUPTED = 130
+
+show_table, show_matrix = tables.show_table, tables.show_matrix
 
 
 def reporting(command: Callable[P, None]) -> Callable[P, None]:
@@ -122,31 +120,6 @@ def progress(*, quiet: bool) -> Iterator[Stage]:
         yield stage
 
 
-def show_table(frame: pd.DataFrame, columns: Mapping[str, str], title: str = "") -> None:
-    """Print some columns of a frame, numbers to four digits.
-
-    Args:
-        frame: the table.
-        columns: for each column, its heading.
-        title: a line above.
-    """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    # names of files are no markup
-    console = Console(width=None if sys.stdout.isatty() else WIDE, markup=False, emoji=False, highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, heading in columns.items():
-        numeric = frame[name].dtype.kind in "biuf"
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric)
-    for row in frame[list(columns)].itertuples(index=False, name=None):
-        table.add_row(*(text(value) for value in row))
-    if title:
-        typer.echo(title)
-    console.print(table)
-
-
 def show_facts(facts: Sequence[tuple[str, str]]) -> None:
     """Print names and values, aligned."""
     width = max(len(name) for name, _ in facts)
@@ -208,10 +181,3 @@ def show_json(data: Any) -> None:
     from mixanalysis.results import to_json
 
     typer.echo(to_json(data))
-
-
-def text(value: Any) -> str:
-    """A cell's text."""
-    if value is None or value != value:  # noqa: PLR0124
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import subprocess
 import sys
+
+import pytest
 
 from mixanalysis_cli.app import app
 
@@ -94,3 +98,49 @@ main()
     result = python("-c", code, cwd=tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (143, "", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def on_a_terminal(*arguments: str, stream: str, **variables: str) -> tuple[str, subprocess.CompletedProcess[str]]:
+    """What a command writes to a stream that is a terminal."""
+    reader, writer = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "100", **variables}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writer}
+    command = [sys.executable, "-m", "mixanalysis_cli", *arguments]
+    with subprocess.Popen(command, env=environment, text=True, **streams) as process:
+        os.close(writer)
+        said = b""
+        with contextlib.suppress(OSError):  # the terminal is gone with the process
+            while part := os.read(reader, 65536):
+                said += part
+        os.close(reader)
+        out, err = process.communicate()
+    return said.decode(), subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def test_progress_is_for_terminals_alone(tmp_path, networks):
+    arguments = ("cka", str(networks["mlp"]), "-o", str(tmp_path / "out"))
+    said, result = on_a_terminal(*arguments, stream="stderr")
+    assert result.returncode == 0
+    assert "CKA" in said
+    assert "6/6" in said
+    assert "0:00:00" in said, "time left"
+    assert "\x1b" not in result.stdout
+    said, result = on_a_terminal(*arguments, "--quiet", stream="stderr")
+    assert (result.returncode, said) == (0, "")
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {}], ids=["NO_COLOR", "colour"])
+def test_colours_of_a_terminal(tmp_path, networks, variables):
+    said, result = on_a_terminal("inspect", str(networks["mlp"]), stream="stdout", **variables)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert ("\x1b" in said) == (not variables)
+    assert max(len(line) for line in said.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()[12:]) <= 100
+
+
+@pytest.mark.parametrize("command", ["--help", "cka --help", "inspect FILE", "cka FILE --limit 64"])
+def test_nothing_but_text_without_a_terminal(tmp_path, networks, command):
+    arguments = [str(networks["mlp"]) if word == "FILE" else word for word in command.split()]
+    result = python("-m", "mixanalysis_cli", *arguments, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert not [letter for letter in result.stdout if ord(letter) < 32 and letter != "\n"]
