@@ -101,7 +101,11 @@ def command(
     )
     ledger = Ledger(runs or out / "runs", jobs=jobs, devices=tuple(device or ("cpu",)), resume=resume)
     if dry_run:
-        _list(planned(experiments, asked, ledger), jobs)
+        plan = list(planned(experiments, asked, ledger))
+        if json:
+            terminal.show_json({"runs": [_facts(*item) for item in plan], "outputs": [e.name for e in experiments]})
+            return
+        _list(plan, jobs)
         for experiment in experiments:
             typer.echo(f"{out / experiment.name}: {experiment.title}")
         return
@@ -125,6 +129,10 @@ def command(
             terminal.show_table(found.claims, headings | {"low": "low", "high": "high", "n": "n", "verdict": "verdict"})
         typer.echo(str(found.page))
     found.check()
+
+
+def _facts(figure: str, run: Run, finished: bool) -> dict[str, object]:
+    return {"figure": figure, "run": run.label, "finished": finished, "seconds": 0.0 if finished else run.seconds()}
 
 
 def _list(plan: Iterable[tuple[str, Run, bool]], jobs: int) -> None:

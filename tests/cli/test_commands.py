@@ -343,8 +343,8 @@ DRY = {
 }
 """Checkpoints, and the last line of what would be done."""
 
-EXACT = {"convert", "expand"}
-"""Commands whose dry run knows exactly what would be written."""
+EXACT = {"convert", "expand", "reproduce"}
+"""Commands whose dry run has another form: those that know what would be written, and a list of runs."""
 
 
 @pytest.mark.parametrize(("command", "checkpoints", "last"), [(name, *rest) for name, rest in DRY.items()], ids=DRY)
