@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from mixanalysis.errors import ToldElsewhereError
+from mixanalysis.errors import ProcessLostError, ToldElsewhereError
 
 T = TypeVar("T")
 
@@ -59,7 +59,11 @@ def joined() -> Iterator[World]:
     try:
         yield world()
     except Exception as error:
-        if store.add("failures", 1) > 1:
+        try:
+            told = store.add("failures", 1) > 1
+        except RuntimeError:  # whoever kept the count has died
+            told = False
+        if told:
             raise ToldElsewhereError(str(error)) from error
         raise
     finally:
@@ -73,12 +77,20 @@ def own_device(device: str) -> str:
 
 
 def gathered(value: T) -> list[T]:
-    """The values of all processes, in their order."""
+    """The values of all processes, in their order.
+
+    Raises:
+        ProcessLostError: one of them has died, or hasn't come for half an hour.
+    """
     here = world()
     if here.size == 1:
         return [value]
     import torch.distributed as dist
 
     values: list[Any] = [None] * here.size
-    dist.all_gather_object(values, value)
+    try:
+        dist.all_gather_object(values, value)
+    except RuntimeError as error:
+        message = "another process of this run has ended before its time; start the run again"
+        raise ProcessLostError(message) from error
     return values

@@ -6,6 +6,8 @@ was found, and what to do next.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class MixanalysisError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -37,6 +39,21 @@ class ReportError(MixanalysisError):
     exit_code = 3
 
 
+class OutputError(MixanalysisError):
+    """An output can't be written: its disk is full, or its place is read-only or taken by something else.
+
+    Args:
+        path: the output.
+        reason: why, and what to do.
+    """
+
+    exit_code = 3
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: can't be written: {reason}")
+        self.path, self.reason = path, reason
+
+
 class NothingToAnalyseError(MixanalysisError):
     """The input is fine, but nothing of it is left to analyse (for example, `--layers` matches none)."""
 
@@ -47,6 +64,10 @@ class CheckFailedError(MixanalysisError):
     """A verification that the user asked for did not hold."""
 
     exit_code = 5
+
+
+class ProcessLostError(MixanalysisError):
+    """Another process of the same run has ended without a word, so that this one can't finish."""
 
 
 class ToldElsewhereError(MixanalysisError):

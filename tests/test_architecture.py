@@ -12,7 +12,8 @@ import mixanalysis
 PACKAGE = Path(mixanalysis.__file__).parent
 
 FLOORS = (
-    ("errors", "_version", "files", "selection", "results"),
+    ("errors", "_version"),
+    ("files", "selection", "results"),
     ("distributed",),
     ("operators",),
     ("models",),

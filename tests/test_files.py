@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 
 import pytest
 
-from mixanalysis.files import replacing, sha256, write_text
+from mixanalysis.errors import OutputError
+from mixanalysis.files import SUFFIX, remove_stale, replacing, sha256, temporary_folder, write_text, writing
 
 
 @pytest.fixture(name="umask", params=[0o022, 0o077, 0o002], ids=oct)
@@ -66,7 +68,8 @@ def test_a_failure_keeps_the_old_file(tmp_path, failure):
 
 def test_a_target_that_can_not_be_replaced_leaves_nothing_beside_it(tmp_path):
     (tmp_path / "a.txt").mkdir()
-    with pytest.raises(IsADirectoryError):
+    message = r"a\.txt: can't be written: Is a directory; choose another --output"
+    with pytest.raises(OutputError, match=message):
         write_text(tmp_path / "a.txt", "new")
     assert list(tmp_path.rglob("*")) == [tmp_path / "a.txt"]
 
@@ -107,3 +110,51 @@ def test_sha256_is_that_of_the_content(tmp_path):
     (tmp_path / "empty").touch()
     assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
     assert sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+class TestLeftovers:
+    def test_those_of_killed_runs_go(self, tmp_path):
+        (tmp_path / f".a.txt.killed{SUFFIX}").write_text("half")
+        (tmp_path / f".a.txt.folder{SUFFIX}" / "inner").mkdir(parents=True)
+        write_text(tmp_path / "a.txt", "new")
+        assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
+
+    def test_those_that_live_stay(self, tmp_path):
+        with replacing(tmp_path / "a.txt") as file, temporary_folder(tmp_path / "a.txt") as folder:
+            remove_stale(tmp_path / "a.txt")
+            assert file.exists()
+            assert folder.exists()
+            file.touch()
+
+    def test_names_of_others_stay(self, tmp_path):
+        names = [".a.txt.other.tmp", f".b.txt.killed{SUFFIX}", f"a.txt.killed{SUFFIX}"]
+        for name in names:
+            (tmp_path / name).touch()
+        (tmp_path / f".a.txt.link{SUFFIX}").symlink_to(tmp_path / names[0])
+        write_text(tmp_path / "a.txt", "new")
+        assert {path.name for path in tmp_path.iterdir()} == {*names, "a.txt", f".a.txt.link{SUFFIX}"}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "full"), "No space left on device; free some room, or choose another --output"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 640 vs 534"), "No space left"),
+        (RuntimeError("I/O error: Disk quota exceeded (os error 122)"), "Disk quota exceeded; free some room"),
+        (OSError(errno.EROFS, "read-only", "x"), "Read-only file system; choose another --output"),
+    ],
+    ids=["system", "torch", "safetensors", "read-only"],
+)
+def test_what_writers_say_of_a_disk(error, reason, tmp_path):
+    with pytest.raises(OutputError, match=f"a.txt: can't be written: {reason}"), writing(tmp_path / "a.txt"):
+        raise error
+    assert OutputError.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EACCES, "no", "/elsewhere/data.npz"), FileNotFoundError(2, "gone", "x")]
+)
+def test_errors_about_other_files_stay_what_they_are(error, tmp_path):
+    with pytest.raises(type(error)) as found, writing(tmp_path / "a.txt"):
+        raise error
+    assert found.value is error

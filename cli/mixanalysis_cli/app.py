@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from typing import Annotated
 
 import typer
@@ -26,8 +25,6 @@ from mixanalysis_cli import (
     train,
     width,
 )
-
-TERMINATED = 143
 
 app = typer.Typer(
     name="mixanalysis",
@@ -75,5 +72,7 @@ for module in (
 
 def main() -> None:
     """Run the command line; a termination signal unwinds like an exception, so that nothing half-written stays."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    signal.signal(signal.SIGTERM, terminal.end)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as in the background
+        signal.signal(signal.SIGINT, terminal.end)
     app(prog_name="mixanalysis")

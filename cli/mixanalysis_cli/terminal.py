@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +28,27 @@ Stage = Callable[[str], Advance | None]
 
 INTERRUPTED = 130
 
+TERMINATED = 143
+
+_signals: list[int] = []
+"""Those that asked this process to end."""
+
+
+def end(number: int, _frame: object) -> None:
+    """Handle a signal: unwind like an exception, so that nothing half-written stays."""
+    if number == signal.SIGTERM and not _signals and declared().leads:
+        # wherever this is, even within a print
+        os.write(2, b"mixanalysis: error: terminated\n")
+    _signals.append(number)
+    _unwind()
+
+
+def _unwind() -> None:
+    if _signals[-1] == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(TERMINATED)
+
+
 show_table, show_matrix = tables.show_table, tables.show_matrix
 
 
@@ -35,7 +58,13 @@ def reporting(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            try:
+                command(*args, **kwargs)
+            except Exception:
+                # libraries may have taken the unwinding for an error of their own
+                if _signals:
+                    _unwind()
+                raise
         except ToldElsewhereError as error:
             raise typer.Exit(error.exit_code) from None
         except MixanalysisError as error:
@@ -65,6 +94,13 @@ class Commands(TyperGroup):
         standalone = options.pop("standalone_mode", True)
         try:
             result = super().main(*args, **options | {"standalone_mode": False})
+        except (KeyboardInterrupt, typer.Abort):
+            # between two commands' own care, such as while options are read
+            if not standalone:
+                raise
+            if declared().leads:
+                _complain("interrupted")
+            sys.exit(INTERRUPTED)
         except typer.TyperException as error:
             if not standalone:
                 raise

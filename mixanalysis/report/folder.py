@@ -7,8 +7,6 @@ import datetime
 import json
 import os
 import platform
-import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +20,8 @@ from matplotlib.figure import Figure
 from mixanalysis._version import __version__
 from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.datasets import Dataset
-from mixanalysis.errors import UsageError
-from mixanalysis.files import sha256, write_text
+from mixanalysis.errors import CheckpointError, UsageError
+from mixanalysis.files import alone, sha256, temporary_folder, write_text
 from mixanalysis.models import Provenance
 from mixanalysis.report.style import FigureFormat, save_figure
 from mixanalysis.results import to_json
@@ -116,14 +114,16 @@ def opened(
         ours: names in `out` that are not files of others, though no manifest lists them.
 
     Raises:
-        UsageError: `out` is a file, or holds files of others and `force` is not given.
+        UsageError: `out` is a file, holds files of others and `force` is not given, or is written to by another run.
+        OutputError: it can't be written, or its disk is full.
+        CheckpointError: a checkpoint has changed since the folder was opened.
     """
-    previous = previous_outputs(out, force=force, ours=ours)
+    previous_outputs(out, force=force, ours=ours)
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
-    made = [parent for parent in out.parents if not parent.exists()]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-    try:
+    networks = list(networks)
+    with alone(out), temporary_folder(out) as temporary:
+        previous = previous_outputs(out, force=force, ours=ours)
+        before = stamps(networks)
         folder = OutputFolder(temporary, kind)
         yield folder
         manifest = {
@@ -143,13 +143,21 @@ def opened(
             "seconds": round(time.monotonic() - clock, 3),
             "outputs": {name: sha256(temporary / name) for name in sorted(folder.outputs)},
         }
+        for path, stamp in stamps(networks).items():
+            if stamp != before[path]:
+                raise CheckpointError(f"{path}: has changed while it was read; nothing was written, start again")
         write_text(temporary / MANIFEST, to_json(manifest) + "\n")
-        _move(temporary, out, folder.outputs, previous)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for parent in made:  # they hold the outputs, unless there are none
-            with contextlib.suppress(OSError):
-                parent.rmdir()
+        _move(temporary, out, manifest, previous)
+
+
+def stamps(networks: Iterable[Read]) -> dict[Path, tuple[tuple[int, int, int], ...]]:
+    """Inode, size and time of change of each network's files: whoever replaces or writes to one changes them."""
+    found = {}
+    for path in {network.provenance.path for network in networks}:
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        facts = [file.stat() for file in files]
+        found[path] = tuple((fact.st_ino, fact.st_size, fact.st_mtime_ns) for fact in facts)
+    return found
 
 
 def working_folder(out: Path) -> str | None:
@@ -218,13 +226,25 @@ def previous_outputs(out: Path, *, force: bool, ours: Sequence[str] = ()) -> lis
     raise UsageError(f"{out}: holds files, but no manifest of an earlier run; choose another --output, or --force")
 
 
-def _move(temporary: Path, out: Path, outputs: Sequence[str], previous: Sequence[str]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for name in set(previous) - set(outputs):
+def _move(temporary: Path, out: Path, manifest: Mapping[str, Any], previous: Sequence[str]) -> None:
+    """Put all files in their places: in one step where there were none, and else so that a killed run is seen."""
+    if not out.exists() or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
+        temporary.replace(out)
+        return
+    outputs = [*manifest["outputs"]]
+    for name in [*outputs, MANIFEST]:
+        folders = [out / parent for parent in Path(name).parents]
+        if (out / name).is_dir() or any(folder.is_file() for folder in folders):
+            message = f"{out / name}: something else stands in its place; move it away, or choose another --output"
+            raise UsageError(message)
+        folders[0].mkdir(parents=True, exist_ok=True)
+    # until all are moved, the manifest lists old and new files alike
+    union = {**dict.fromkeys(previous), **manifest["outputs"]}
+    union.pop(MANIFEST, None)
+    write_text(out / MANIFEST, to_json({**manifest, "status": "incomplete", "outputs": union}) + "\n")
+    for name in set(previous) - {*outputs, MANIFEST}:
         stale = (out / name).resolve()
         if stale.is_relative_to(out.resolve()):
             stale.unlink(missing_ok=True)
     for name in [*outputs, MANIFEST]:
-        target = out / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (temporary / name).replace(target)
+        (temporary / name).replace(out / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,17 +63,22 @@ class Budget:
             return torch.from_numpy(np.empty((rows, like.shape[1]), _NUMPY[like.dtype]))
         if self.room is None:
             self.room = shutil.disk_usage(self.folder).free
+        message = (
+            f"features of one layer need {needed / 2**30:.1f} GiB, {self.folder.parent} has {self.room / 2**30:.1f}"
+            " left; use fewer images or layers, pool over tokens, or set TMPDIR to a larger disk"
+        )
         if needed > self.room:
-            message = (
-                f"features of one layer need {needed / 2**30:.1f} GiB, {self.folder.parent} has {self.room / 2**30:.1f}"
-                " left; use fewer images or layers, pool over tokens, or set TMPDIR to a larger disk"
-            )
             raise UsageError(message)
-        # a file takes its room only when it is written to
         self.room -= needed
         self.files += 1
-        path = str(self.folder / f"{self.files}.features")
-        return torch.from_file(path, shared=True, size=size, dtype=like.dtype).view(rows, like.shape[1])
+        path = self.folder / f"{self.files}.features"
+        # writing to a mapped file on a disk that is full by then would kill the process
+        try:
+            with path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, needed)
+        except OSError:
+            raise UsageError(message) from None
+        return torch.from_file(str(path), shared=True, size=size, dtype=like.dtype).view(rows, like.shape[1])
 
 
 @dataclass

@@ -22,6 +22,7 @@ from mixanalysis import distributed
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.features import Batch
+from mixanalysis.files import temporary_folder
 from mixanalysis.similarity.accumulator import TOP, Floats
 from mixanalysis.similarity.collected import Budget, collect
 from mixanalysis.similarity.grams import SMALLEST_BATCH
@@ -116,8 +117,8 @@ def full(
         raise UsageError("full-data estimators can't stop early; leave the tolerance out")
     if plan.measures or plan.permutations:
         raise UsageError("companion measures and permutations are of batches; use a mini-batch estimator for them")
-    with tempfile.TemporaryDirectory(prefix="mixanalysis-") as folder:
-        found = collect(sources, data, plan, Budget(plan.memory, Path(folder)), progress)
+    with temporary_folder(Path(tempfile.gettempdir()) / "features") as folder:
+        found = collect(sources, data, plan, Budget(plan.memory, folder), progress)
         ends = itertools.accumulate(map(len, found.layers), initial=0)
         spans = tuple(itertools.starmap(slice, itertools.pairwise(ends)))
         # files come without a device of their own

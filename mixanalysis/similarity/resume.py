@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mixanalysis import distributed
-from mixanalysis.files import replacing
+from mixanalysis.files import remove_stale, replacing
 from mixanalysis.similarity.accumulator import HSICSums, Pass
 from mixanalysis.similarity.subjects import Layer
 
@@ -65,6 +65,8 @@ class Resume:
         """Forget the batches, once the result is safe; the folder goes with its last file."""
         for path in self._files():
             path.unlink(missing_ok=True)
+        # of other ranks too
+        remove_stale(self.folder / f"cka-{self.key[:16]}-")
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from mixanalysis.features import (
 )
 from mixanalysis.models import Network
 from mixanalysis.selection import called
+from mixanalysis.similarity.halves import out_of_memory, run_in_parts
 
 Shape = tuple[int, int, int]
 """(channels, height, width) of one image."""
@@ -55,6 +57,7 @@ class Subject:
         trained: whether it was trained at all, None where that isn't recorded.
         control: what it stands for.
         density: mean density p of its mixing layers, None where that isn't known.
+        at_a_time: for each batch that didn't fit into memory as a whole, how many examples ran at a time.
     """
 
     label: str
@@ -69,6 +72,7 @@ class Subject:
     trained: bool | None = None
     control: Control = ""
     density: float | None = None
+    at_a_time: list[int] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the pooling."""
@@ -146,13 +150,24 @@ class Subject:
         reasons: dict[Call, str] = {}
 
         def receive(call: Call, features: Tensor) -> None:
-            values[call] = make(features)
+            try:
+                values[call] = make(features)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                message = f"{self.label}: out of memory for the Gram matrix of {call.label}; use a smaller --batch-size"
+                raise DataError(message) from error
             sizes[call] = features.shape[1]
             if values[call] is None:
                 reasons[call] = why_not_finite(features, raw.first)
 
-        with capturing(self.module, self.paths, receive, pooling=self.pooling, batch=batch) as aliases:
-            self._run(raw, batch)
+        def anew(call: Call, features: Tensor) -> None:
+            # before the memory was too small some layers may have been there
+            if call not in values:
+                receive(call, features)
+
+        if not self._fits(raw) or (aliases := self._whole(raw, batch, receive)) is None:
+            aliases = self._in_parts(raw, batch, anew)
         repeated = {call.label for call in [*values, *aliases] if call.run > 0}
 
         def name(call: Call) -> str:
@@ -172,9 +187,39 @@ class Subject:
                 layers.append(Layer(label, self.roles.get(label, ""), 0))
         return Observation(tuple(layers), (*values.values(), *[None] * len(idle)), undefined)
 
-    def _run(self, raw: RawBatch, batch: Batch) -> None:
+    def _fits(self, raw: RawBatch) -> bool:
+        return not self.at_a_time or raw.examples <= self.at_a_time[-1]
+
+    def _whole(
+        self, raw: RawBatch, batch: Batch, receive: Callable[[Call, Tensor], None]
+    ) -> Mapping[Call, Call] | None:
+        """Run a batch; None where the memory is too small for that."""
+        with self._telling(raw, batch):
+            try:
+                with capturing(self.module, self.paths, receive, pooling=self.pooling, batch=batch) as aliases:
+                    run(self.module, batch)
+                return aliases
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+        # the error's frames held the tensors of the failed run
+        torch.cuda.empty_cache()
+        return None
+
+    def _in_parts(self, raw: RawBatch, batch: Batch, receive: Callable[[Call, Tensor], None]) -> Mapping[Call, Call]:
+        size = self.at_a_time[-1] if self.at_a_time else raw.examples // 2
+        with self._telling(raw, batch):
+            try:
+                aliases, size = run_in_parts(self.module, self.paths, batch, receive, self.pooling, size)
+            except DataError as error:
+                raise DataError(f"{self.label}: batch {raw.index}: {error}") from error
+        self.at_a_time.append(size)
+        return aliases
+
+    @contextlib.contextmanager
+    def _telling(self, raw: RawBatch, batch: Batch) -> Iterator[None]:
         try:
-            run(self.module, batch)
+            yield
         except MixanalysisError:
             raise
         except Exception as error:  # the user's own code may raise anything

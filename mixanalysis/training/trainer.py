@@ -20,7 +20,7 @@ from mixanalysis.checkpoints import open_checkpoint, save_checkpoint
 from mixanalysis.checkpoints.own import description
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckFailedError, CheckpointError, DataError, UsageError
-from mixanalysis.files import replacing
+from mixanalysis.files import alone, replacing
 from mixanalysis.models import FAMILIES, Config, to_dict
 from mixanalysis.training.augment import augmented
 from mixanalysis.training.settings import TrainingConfig
@@ -81,45 +81,46 @@ def train(
     _check_device(device)
     training, test = (_fitted(dataset, config) for dataset in data)
     key = run_key(config, settings, training)
-    if out.exists():
-        found = finished_key(out)
-        if found == key and resume:
-            return out
-        if found != key and not force:
-            raise UsageError(f"{out}: already holds another training run; choose another path, or use --force")
-    if keep_every is not None and keep_every < 1:
-        raise UsageError(f"--keep-every must be at least 1, got {keep_every}")
-    partial = out.with_name(out.name + ".partial")
-    with _SEEDING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        module = FAMILIES[config.family].module(config)
-    if device == "cpu" and not settings.amp and not settings.compile:
-        module = sparsified(module)
-    module.to(device)
+    with alone(out):
+        if out.exists():
+            found = finished_key(out)
+            if found == key and resume:
+                return out
+            if found != key and not force:
+                raise UsageError(f"{out}: already holds another training run; choose another path, or use --force")
+        if keep_every is not None and keep_every < 1:
+            raise UsageError(f"--keep-every must be at least 1, got {keep_every}")
+        partial = out.with_name(out.name + ".partial")
+        with _SEEDING, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            module = FAMILIES[config.family].module(config)
+        if device == "cpu" and not settings.amp and not settings.compile:
+            module = sparsified(module)
+        module.to(device)
 
-    def save(path: Path, epochs_done: int, loss: float | None) -> None:
-        record = dataclasses.asdict(settings) | {
-            "key": key,
-            "data": training.name,
-            "data_fingerprint": training.fingerprint,
-            "images": len(training),
-            "epochs_done": epochs_done,
-            "last_loss": loss,
-            "test_accuracy": _accuracy(module, test),
-        }
-        if training.note:
-            record["data_note"] = training.note
-        save_checkpoint(path, config, family_state(module), record)
+        def save(path: Path, epochs_done: int, loss: float | None) -> None:
+            record = dataclasses.asdict(settings) | {
+                "key": key,
+                "data": training.name,
+                "data_fingerprint": training.fingerprint,
+                "images": len(training),
+                "epochs_done": epochs_done,
+                "last_loss": loss,
+                "test_accuracy": _accuracy(module, test),
+            }
+            if training.note:
+                record["data_note"] = training.note
+            save_checkpoint(path, config, family_state(module), record)
 
-    def snapshot(epochs_done: int, loss: float | None) -> None:
-        if keep_every is not None and epochs_done % keep_every == 0 and epochs_done < settings.epochs:
-            save(out.with_name(f"{out.stem}-epoch{epochs_done}{out.suffix}"), epochs_done, loss)
+        def snapshot(epochs_done: int, loss: float | None) -> None:
+            if keep_every is not None and epochs_done % keep_every == 0 and epochs_done < settings.epochs:
+                save(out.with_name(f"{out.stem}-epoch{epochs_done}{out.suffix}"), epochs_done, loss)
 
-    state = _State(partial, key if resume else None, save_every, snapshot)
-    loss = _run(module, training, settings, state, progress)
-    save(out, settings.epochs, loss)
-    partial.unlink(missing_ok=True)
-    return out
+        state = _State(partial, key if resume else None, save_every, snapshot)
+        loss = _run(module, training, settings, state, progress)
+        save(out, settings.epochs, loss)
+        partial.unlink(missing_ok=True)
+        return out
 
 
 def run_key(config: Config, settings: TrainingConfig, training: Dataset) -> str:

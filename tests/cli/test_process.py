@@ -96,7 +96,28 @@ sys.argv = ["mixanalysis", "spectrum", {str(networks["mlp"])!r}, "-o", "out"]
 main()
 """
     result = python("-c", code, cwd=tmp_path)
-    assert (result.returncode, result.stdout, result.stderr) == (143, "", "")
+    assert (result.returncode, result.stdout, result.stderr) == (143, "", "mixanalysis: error: terminated\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_that_a_library_takes_for_an_error(tmp_path, networks):
+    code = f"""
+import os, signal, sys
+import mixanalysis.report.commands
+from mixanalysis_cli import main
+
+def interrupted(*arguments, **options):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ValueError("could not determine the shape of object") from None
+
+mixanalysis.report.commands.spectrum = interrupted
+sys.argv = ["mixanalysis", "spectrum", {str(networks["mlp"])!r}, "-o", "out"]
+main()
+"""
+    result = python("-c", code, cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "mixanalysis: error: interrupted\n")
     assert list(tmp_path.iterdir()) == []
 
 

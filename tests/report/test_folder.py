@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import json
 import math
+import stat
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 
 import mixanalysis as mx
 from cases import NETWORKS, network_of
-from mixanalysis.errors import UsageError
+from mixanalysis.errors import CheckpointError, UsageError
 from mixanalysis.report import Request, opened
 from mixanalysis.report.folder import MANIFEST, previous_outputs
 
@@ -176,6 +177,47 @@ class TestAllOrNothing:
             folder.table("one", TABLE)
             assert not (tmp_path / "deep" / "out").exists()
         assert files_of(tmp_path) == ["deep/out/manifest.json", "deep/out/tables/one.csv"]
+
+
+class TestChanges:
+    def test_a_checkpoint_that_changes_meanwhile(self, tmp_path):
+        network = network_of(NETWORKS["mixer"], tmp_path / "net.safetensors")
+        message = r"net\.safetensors: has changed while it was read; nothing was written, start again"
+
+        def change():
+            with opened(tmp_path / "out", Request("test"), networks=[network]) as folder:
+                folder.table("one", TABLE)
+                network_of(NETWORKS["mixer"], tmp_path / "net.safetensors")
+
+        with pytest.raises(CheckpointError, match=message):
+            change()
+        assert files_of(tmp_path) == ["net.safetensors"]
+
+    def test_a_run_that_meets_another(self, tmp_path):
+        out = tmp_path / "out"
+        message = r"out: another run is writing there; wait until it ends, or choose another --output"
+        with opened(out, Request("test")), pytest.raises(UsageError, match=message):
+            written(out)
+        assert files_of(written(out)) == ["manifest.json", "tables/one.csv"]
+        assert list(tmp_path.iterdir()) == [out]
+
+    def test_something_else_in_the_place_of_an_output(self, tmp_path):
+        out = tmp_path / "out"
+        (out / "tables" / "one.csv").mkdir(parents=True)
+        message = r"one\.csv: something else stands in its place; move it away, or choose another --output"
+        with pytest.raises(UsageError, match=message):
+            written(out, force=True)
+        (out / "tables" / "one.csv").rmdir()
+        (out / "tables").rmdir()
+        (out / "tables").write_text("mine")
+        with pytest.raises(UsageError, match=message):
+            written(out, force=True)
+        assert files_of(out) == ["tables"]
+
+    def test_modes_of_a_new_folder_are_those_of_any_other(self, tmp_path):
+        out = written(tmp_path / "out")
+        (tmp_path / "other").mkdir()
+        assert stat.S_IMODE(out.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
 
 
 class TestPreviousRuns:

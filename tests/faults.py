@@ -1,0 +1,227 @@
+"""Commands in processes of their own, that are killed or can't write at a chosen moment; and what they leave."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["faults_preload"])
+
+MAKING = ("os.mkdir", "open")
+CHANGING = (*MAKING, "os.rename", "os.remove", "os.rmdir")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong.
+
+    Attributes:
+        signal: sent by the process to itself at a change of files, 0 for none.
+        number: the error of every making of a file or folder from there on, 0 for none.
+        at: the number of that change or making, from 0.
+        only: count changes of this kind alone, such as "os.rename".
+        file_size: no file can become larger, in bytes.
+        environment: set before the command runs.
+        epochs: of the demo's networks.
+        dies_at_end: the process is killed before its sums are put together with those of others.
+    """
+
+    signal: int = 0
+    number: int = 0
+    at: int = 0
+    only: str = ""
+    file_size: int = 0
+    environment: Mapping[str, str] = field(default_factory=dict)
+    epochs: int = 2
+    dies_at_end: bool = False
+
+
+def _watch(fault: Fault, log: Path) -> list[str]:
+    seen: list[str] = []
+    here = str(Path.cwd())
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event not in (CHANGING if fault.signal else MAKING) or fault.only not in ("", event):
+            return
+        path = arguments[0]
+        if event == "open" and not int(arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):  # type: ignore[call-overload]
+            return
+        if not isinstance(path, str | os.PathLike) or not os.path.abspath(path).startswith(here):  # noqa: PTH100
+            return
+        seen.append(event)
+        if fault.signal and len(seen) == fault.at + 1:
+            os.kill(os.getpid(), fault.signal)
+        if fault.number and len(seen) > fault.at:
+            log.with_suffix(".reached").touch()
+            raise OSError(fault.number, os.strerror(fault.number), str(path))
+
+    sys.addaudithook(hook)
+    return seen
+
+
+def _command(arguments: Sequence[str], folder: Path, log: Path, fault: Fault) -> None:
+    os.chdir(folder)
+    for number, ending in ((1, ".out"), (2, ".err")):
+        handle = os.open(log.with_suffix(ending), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(handle, number)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    os.environ.update(fault.environment)
+    from mixanalysis.paper import demo
+    from mixanalysis.similarity import resume, stream
+    from mixanalysis_cli import main
+
+    resume.SECONDS = 0.0
+    if fault.dies_at_end:
+        stream._together = lambda _own: os.kill(os.getpid(), signal.SIGKILL)
+    demo.EPOCHS = fault.epochs
+    demo.RUNS = tuple(
+        demo.Run(run.name, run.family, run.seed, min(run.epochs, fault.epochs), run.sizes) for run in demo.RUNS
+    )
+    seen: list[str] = []
+    if fault.file_size:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.file_size, fault.file_size))
+    if fault.signal or fault.number:
+        seen = _watch(fault, log)
+    sys.argv = ["mixanalysis", *arguments]
+    try:
+        main()
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        log.with_suffix(".count").write_text(str(len(seen)))
+
+
+@dataclass
+class Running:
+    """A command that runs.
+
+    Attributes:
+        process: it.
+        log: where its words go.
+    """
+
+    process: multiprocessing.process.BaseProcess
+    log: Path
+
+    def end(self, seconds: float = 120) -> Ended:
+        """Wait for it."""
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            self.process.kill()
+            self.process.join()
+            raise TimeoutError(f"no end after {seconds} seconds")
+        count = self.log.with_suffix(".count")
+        logs = (self.log.with_suffix(ending) for ending in (".out", ".err"))
+        texts = (log.read_text() if log.exists() else "" for log in logs)
+        return Ended(
+            self.process.exitcode or 0,
+            *texts,
+            self.log.with_suffix(".reached").exists(),
+            int(count.read_text()) if count.exists() else 0,
+        )
+
+    def kill_after(self, seconds: float, number: int = signal.SIGKILL) -> None:
+        """Send a signal, unless it has ended by then."""
+        self.process.join(seconds)
+        if self.process.exitcode is None and self.process.pid is not None:
+            os.kill(self.process.pid, number)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended.
+
+    Attributes:
+        code: its exit code, negative for a signal.
+        stdout: the result.
+        stderr: all else.
+        reached: whether its fault came.
+        points: changes of files, or makings, that were counted.
+    """
+
+    code: int
+    stdout: str
+    stderr: str
+    reached: bool
+    points: int
+
+
+def start(arguments: Sequence[object], folder: Path, logs: Path, fault: Fault | None = None) -> Running:
+    """Start a command in a folder; its words are kept in another one."""
+    log = logs / f"command{len(list(logs.iterdir()))}"
+    words = [str(argument) for argument in arguments]
+    process = context.Process(target=_command, args=(words, folder, log, fault or Fault()))
+    process.start()
+    return Running(process, log)
+
+
+def commands(networks: Mapping[str, Path]) -> dict[str, list[object]]:
+    """Every command that writes, on something small."""
+    small = ("--limit", 32, "--batch-size", 8)
+    mixer, mlp = networks["mixer"], networks["mlp"]
+    return {
+        "train": ["train", "mixer", "--epochs", 2, "--limit", 64, "-o", "made/net.safetensors"],
+        "cka": ["cka", mixer, "-o", "made", *small],
+        "features": ["features", mixer, mlp, "-o", "made", *small],
+        "spectrum": ["spectrum", mixer, "-o", "made"],
+        "width": ["width", "--omega", "2^10", "-o", "made"],
+        "convert": ["convert", mixer, "--to", "timm", "-o", "made/net.safetensors"],
+        "expand": ["expand", mixer, "-o", "made/net.safetensors"],
+        "report": ["report", mixer, "-o", "made", "--limit", 32],
+        "demo": ["demo", "-o", "made"],
+    }
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def hidden(folder: Path) -> list[str]:
+    """Names of temporary files, locks and states."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob(".*"))
+
+
+def result(folder: Path) -> dict[str, str]:
+    """The finished files and their content; times and the command line in manifests and pages are left out."""
+    found = contents(folder)
+    return {name: digest for name, digest in found.items() if not name.endswith(("manifest.json", "report.html"))}
+
+
+def half(folder: Path, expected: Mapping[str, str]) -> list[str]:
+    """Files at final names that aren't whole: other content, a manifest that doesn't fit, a damaged state."""
+    wrong = []
+    for name in contents(folder):
+        path = folder / name
+        if any(part.startswith(".") for part in Path(name).parts):
+            continue
+        if name.endswith(".partial"):
+            import torch
+
+            try:
+                torch.load(path, weights_only=True)
+            except Exception:
+                wrong.append(name)
+        elif name.endswith("manifest.json"):
+            manifest = json.loads(path.read_text())
+            now = contents(path.parent)
+            if manifest["status"] == "ok" and any(now.get(key) != hash_ for key, hash_ in manifest["outputs"].items()):
+                wrong.append(name)
+        elif not name.endswith("report.html") and contents(folder)[name] != expected.get(name):
+            wrong.append(name)
+    return wrong
