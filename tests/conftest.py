@@ -10,5 +10,6 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 @pytest.fixture(autouse=True)
 def _no_width(monkeypatch):
-    """Tests on several cores are told the width of a terminal that isn't theirs."""
+    """No test is told a terminal's width: xdist sets one, and readline does behind Python's back."""
     monkeypatch.delenv("COLUMNS", raising=False)
+    os.unsetenv("COLUMNS")
