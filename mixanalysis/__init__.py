@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mixanalysis.layouts import load
     from mixanalysis.layouts.expand import expand
     from mixanalysis.models import MixingLayer, Network
-    from mixanalysis.report import write_report
+    from mixanalysis.report import plot, write_report
     from mixanalysis.similarity import Subject, cka, hsic1, linear_cka
     from mixanalysis.spectra import spectrum
     from mixanalysis.training import TrainingConfig, train
@@ -42,7 +42,7 @@ _ROOMS = {
     "train": "training",
     "write_report": "report",
 }
-_MODULES = ("spectra", "width")
+_MODULES = {"plot": "report.plot", "spectra": "spectra", "width": "width"}
 
 __all__ = [
     "Checkpoint",
@@ -60,6 +60,7 @@ __all__ = [
     "load",
     "open_checkpoint",
     "open_dataset",
+    "plot",
     "spectra",
     "spectrum",
     "train",
@@ -70,7 +71,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"mixanalysis.{name}")
+        return importlib.import_module(f"mixanalysis.{_MODULES[name]}")
     if name in _ROOMS:
         return getattr(importlib.import_module(f"mixanalysis.{_ROOMS[name]}"), name)
     msg = f"module 'mixanalysis' has no attribute {name!r}"

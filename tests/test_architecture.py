@@ -13,7 +13,7 @@ PACKAGE = Path(mixanalysis.__file__).parent
 
 FLOORS = (
     ("errors", "_version"),
-    ("files", "selection", "results"),
+    ("files", "selection", "representation", "results"),
     ("distributed",),
     ("operators",),
     ("models",),

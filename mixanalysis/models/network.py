@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from mixanalysis import representation
 from mixanalysis.models.csr import csr_matrix
 from mixanalysis.operators import Dense, Operator, coordinates
 
@@ -204,6 +205,20 @@ class Network:
     def family(self) -> str:
         """Name of the family."""
         return self.config.family
+
+    def _repr_html_(self) -> str:
+        lines: list[tuple[str, object]] = [("file", self.provenance.path), ("family", self.family)]
+        if self.family != UNKNOWN:
+            lines += [
+                ("width", f"m = {self.width}"),
+                ("density", f"p = {self.density:.4g}"),
+                ("expansion", f"γ = {self.expansion:.4g}"),
+                ("connections", f"Ω = {self.omega:,.6g}"),
+            ]
+        for layer in self.layers[: representation.ROWS]:
+            lines.append((layer.name, f"{layer.shape[0]} x {layer.shape[1]}, p = {layer.density:.4g}"))
+        more = [f"{len(self.layers)} layers in all"] * (len(self.layers) > representation.ROWS)
+        return representation.facts(self.label, lines) + representation.notes(more)
 
     @cached_property
     def _module(self) -> nn.Module:

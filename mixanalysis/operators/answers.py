@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixanalysis import representation
+
 FloatArray = NDArray[np.float64]
 
 _KERNEL = 1e-7
@@ -37,6 +39,12 @@ class Spectrum:
             multiplicity = np.ones(len(values), dtype=np.int64)
         order = np.argsort(-values, kind="stable")
         return cls(values[order], multiplicity[order], count - int(multiplicity.sum()))
+
+    def _repr_html_(self) -> str:
+        span = f"{self.values[0]:.6g} to {self.values[-1]:.6g}" if len(self.values) else "none"
+        lines = [("singular values", f"{self.count:,}"), ("distinct", f"{len(self.values):,}"), ("range", span)]
+        lines += [("zero by structure", f"{self.zeros:,}"), ("method", self.method)]
+        return representation.facts("Spectrum", lines)
 
     @property
     def count(self) -> int:

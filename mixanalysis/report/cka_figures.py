@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import StrMethodFormatter
 
-from mixanalysis.report.style import colour, marker
+from mixanalysis.report.style import axes_of, colour, marker
 from mixanalysis.results import INTERVAL
 
 Scale = Literal["unit", "auto"]
@@ -36,15 +37,15 @@ KINDS = {"untrained": 1, "floor": 1, "other seed": 2, "ceiling": 2}
 MEANINGS = {1: "untrained: floor", 2: "other seed: ceiling"}
 
 
-def cka_heatmap(fig: FigureBase, cells: pd.DataFrame, scale: Scale = "unit") -> None:
+def cka_heatmap(place: FigureBase | Axes, cells: pd.DataFrame, scale: Scale = "unit") -> None:
     """Layers by layers of one pair of networks.
 
     Args:
-        fig: where to draw.
+        place: the figure, or the axes, to draw on.
         cells: the pair's rows of `results.CKA_CELLS`.
         scale: colours from 0 to 1 ("unit"), or over the values that there are ("auto").
     """
-    ax = fig.subplots()
+    ax = axes_of(place)
     values = cells.pivot_table("value", "index_a", "index_b", dropna=False)
     readable = max(values.shape) <= READABLE_CELLS
     below = scale == "unit" and bool((values < 0).any(axis=None))
@@ -72,7 +73,10 @@ def cka_heatmap(fig: FigureBase, cells: pd.DataFrame, scale: Scale = "unit") -> 
     ax.set_ylabel(f"{_part(cells)} of {_short(first['network_a'])}")
     title = [f"{first['network_a']} against {first['network_b']}", str(first["features"]), independent_text(cells)]
     lines = [line for text in title if text for line in textwrap.wrap(text, TITLE)]
-    fig.suptitle("\n".join(lines), fontsize=7)
+    if isinstance(place, Axes):
+        ax.set_title("\n".join(lines), fontsize=7)
+    else:
+        place.suptitle("\n".join(lines), fontsize=7)
 
 
 def independent_text(cells: pd.DataFrame) -> str:
@@ -93,9 +97,9 @@ def cka_heatmaps(fig: FigureBase, pairs: Sequence[pd.DataFrame], scale: Scale = 
         cka_heatmap(part, cells, scale)
 
 
-def cka_means(fig: FigureBase, diagonal: pd.DataFrame) -> None:
+def cka_means(place: FigureBase | Axes, diagonal: pd.DataFrame) -> None:
     """Mean of the diagonal of every pair that has one, with its interval, largest on top."""
-    ax = fig.subplots()
+    ax = axes_of(place)
     known = diagonal[diagonal["mean"].notna()].sort_values("mean", ascending=True, kind="stable")
     for height, row in enumerate(known.itertuples()):
         kind = KINDS.get(row.relation, 0)
@@ -106,7 +110,10 @@ def cka_means(fig: FigureBase, diagonal: pd.DataFrame) -> None:
         if (known["relation"].map(KINDS) == kind).any():
             ax.plot([], [], marker(kind), color=colour(kind), label=meaning)
     if ax.get_legend_handles_labels()[0]:
-        fig.legend(loc="outside upper right", ncols=2)
+        if isinstance(place, Axes):
+            ax.legend()
+        else:
+            place.legend(loc="outside upper right", ncols=2)
     names = [
         f"{_short(row.network_a)} – {_short(row.network_b)}" + (f" ({row.relation})" if row.relation else "")
         for row in known.itertuples()
@@ -119,16 +126,16 @@ def cka_means(fig: FigureBase, diagonal: pd.DataFrame) -> None:
     ax.set_xlabel(f"mean CKA of blocks at the same position\n({INTERVAL})")
 
 
-def cka_profile(fig: FigureBase, cells: pd.DataFrame, diagonal: pd.DataFrame, reference: str) -> None:
+def cka_profile(place: FigureBase | Axes, cells: pd.DataFrame, diagonal: pd.DataFrame, reference: str) -> None:
     """CKA of each block of the reference network with the block at the same position of every other network.
 
     Args:
-        fig: where to draw.
+        place: the figure, or the axes, to draw on.
         cells: rows of `results.CKA_CELLS`.
         diagonal: rows of `results.CKA_DIAGONAL`; pairs that are a floor or a ceiling are drawn as bands.
         reference: the network.
     """
-    ax = fig.subplots()
+    ax = axes_of(place)
     kinds = {row.network_b: KINDS.get(row.relation, 0) for row in diagonal.itertuples() if row.network_a == reference}
     pairs = cells[(cells["network_a"] == reference) & (cells["index_a"] == cells["index_b"])].sort_values("index_a")
     compared = [name for name in pairs["network_b"].unique() if not kinds.get(name)]
@@ -164,16 +171,16 @@ def cka_profile(fig: FigureBase, cells: pd.DataFrame, diagonal: pd.DataFrame, re
     ax.legend(title=f"{_short(reference)} against", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def cka_density(fig: FigureBase, diagonal: pd.DataFrame, reference: str, sparse: Sequence[str]) -> None:
+def cka_density(place: FigureBase | Axes, diagonal: pd.DataFrame, reference: str, sparse: Sequence[str]) -> None:
     """HK Fig. 2a: mean of the diagonal of the reference with sparse networks, against 1/p of these.
 
     Args:
-        fig: where to draw.
+        place: the figure, or the axes, to draw on.
         diagonal: rows of `results.CKA_DIAGONAL`; floors and ceilings of the reference are horizontal bands.
         reference: the network that all are compared with.
         sparse: labels of the networks that are drawn as points.
     """
-    ax = fig.subplots()
+    ax = axes_of(place)
     pairs = diagonal[(diagonal["network_a"] == reference) & diagonal["mean"].notna()]
     for row in pairs[pairs["relation"].isin(KINDS)].itertuples():
         kind = KINDS[row.relation]

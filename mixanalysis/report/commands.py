@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from mixanalysis import width
+from mixanalysis import representation, width
 from mixanalysis.errors import UsageError
 from mixanalysis.models import Network
 from mixanalysis.report.cka_drawings import Drawing
@@ -146,6 +146,10 @@ class WidthResult:
     channels: pd.DataFrame
     optima: pd.DataFrame
     points: pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        optima = representation.table("Widest Mixer at fixed Omega", self.optima)
+        return optima + representation.table("Networks", self.points)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready data."""

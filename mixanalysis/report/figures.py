@@ -12,7 +12,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mixanalysis.report.histograms import bin_edges, outlier_values
-from mixanalysis.report.style import colour, marker
+from mixanalysis.report.style import axes_of, colour, marker
 from mixanalysis.spectra import nulls
 
 SIGNIFICANT = 0.01
@@ -34,7 +34,7 @@ def spectrum_histograms(
     grid = np.atleast_1d(fig.subplots(rows, columns, squeeze=False)).ravel()
     for ax, (_, layer) in zip(grid, summary.iterrows(), strict=False):
         own = values[(values["network"] == layer["network"]) & (values["layer"] == layer["layer"])]
-        _histogram(ax, layer, own, laws.get((layer["network"], layer["layer"])))
+        spectrum_histogram(ax, layer, own, laws.get((layer["network"], layer["layer"])))
     for ax in grid[len(summary) :]:
         ax.set_axis_off()
     for index, ax in enumerate(grid[: len(summary)]):
@@ -47,7 +47,8 @@ def spectrum_histograms(
     fig.legend(handles, labels, loc="outside upper center", ncols=5)
 
 
-def _histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls.Null | None) -> None:
+def spectrum_histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls.Null | None) -> None:
+    """One panel: a layer's row of `results.SPECTRUM`, its rows of `results.SINGULAR_VALUES`, and its null."""
     singular = own["singular_value"].to_numpy()
     edges = bin_edges(float(layer["s_max"]), float(layer["null_edge"]), len(singular))
     top = float(edges[-1])
@@ -85,9 +86,9 @@ def _histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls.Null | 
     ax.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def spectrum_edges(fig: FigureBase, summary: pd.DataFrame) -> None:
+def spectrum_edges(place: FigureBase | Axes, summary: pd.DataFrame) -> None:
     """Largest singular value over its null's edge, layer by layer, for every network."""
-    ax = fig.subplots()
+    ax = axes_of(place)
     known = summary[summary["null_edge"].notna()]
     for index, (name, rows) in enumerate(known.groupby("network", sort=False)):
         ratio = (rows["s_max"] / rows["null_edge"]).to_numpy()
@@ -130,14 +131,14 @@ def spectrum_training(fig: FigureBase, summary: pd.DataFrame, steps: Mapping[str
     fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
 
 
-def spectrum_sweep(fig: FigureBase, table: pd.DataFrame) -> None:
+def spectrum_sweep(place: FigureBase | Axes, table: pd.DataFrame) -> None:
     """HK Fig. 4 (right): the largest singular value of masked noise against gamma m at fixed Omega.
 
     Args:
-        fig: where to draw.
+        place: the figure, or the axes, to draw on.
         table: rows of `results.SPECTRUM_SWEEP`.
     """
-    ax = fig.subplots()
+    ax = axes_of(place)
     wide = table["expansion"] * table["width"]
     first = table.iloc[0]
     spread = np.nan_to_num(table["standard_error"])
@@ -155,15 +156,15 @@ def spectrum_sweep(fig: FigureBase, table: pd.DataFrame) -> None:
     ax.legend(loc="upper left")
 
 
-def width_lines(fig: FigureBase, lines: pd.DataFrame, points: pd.DataFrame) -> None:
+def width_lines(place: FigureBase | Axes, lines: pd.DataFrame, points: pd.DataFrame) -> None:
     """p(m) at fixed Omega: a line for each Omega, networks as points on the line of their own.
 
     Args:
-        fig: where to draw.
+        place: the figure, or the axes, to draw on.
         lines: rows of `results.WIDTH_LINE`.
         points: rows of `results.WIDTH_POINTS`; may be empty.
     """
-    ax = fig.subplots()
+    ax = axes_of(place)
     for index, (key, table) in enumerate(lines.groupby(["omega", "expansion"], sort=False)):
         connections, gamma = key
         shade = colour(index)

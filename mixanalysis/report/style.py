@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.transforms import Bbox
 
@@ -71,6 +72,11 @@ def figure(draw: Callable[..., None], size: Sequence[float], *arguments: Any) ->
         draw(result, *arguments)
         settle(result)
     return result
+
+
+def axes_of(place: FigureBase | Axes) -> Axes:
+    """The axes to draw on: these, or the only ones of a figure."""
+    return place if isinstance(place, Axes) else place.subplots()
 
 
 def settle(fig: Figure) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from mixanalysis import representation
 from mixanalysis.datasets import Dataset, open_dataset
 from mixanalysis.features import Batch, Pooling, Position
 from mixanalysis.models import Network
@@ -58,6 +59,12 @@ class CKAResult:
         matrix.index = pd.Index(cells.drop_duplicates("index_a")["layer_a"], name=network_a)
         matrix.columns = pd.Index(cells.drop_duplicates("index_b")["layer_b"], name=network_b)
         return matrix
+
+    def _repr_html_(self) -> str:
+        names = ["network_a", "network_b", "relation", "mean", "low", "high", "blocks", "n", "status"]
+        means = representation.table("CKA: mean of the diagonal", self.diagonal[names])
+        title = f"{self.matrix.index.name} by {self.matrix.columns.name}"
+        return means + representation.table(title, self.matrix, index=True) + representation.notes(self.warnings)
 
     def to_frame(self) -> pd.DataFrame:
         """The cells."""

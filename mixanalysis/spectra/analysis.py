@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mixanalysis import representation
 from mixanalysis.errors import NothingToAnalyseError, UsageError
 from mixanalysis.models import Network
 from mixanalysis.operators import BlockDiagonal, Masked, Operator, Top, product
@@ -64,6 +65,10 @@ class SpectrumResult:
     values: pd.DataFrame
     outliers: pd.DataFrame
     nulls: dict[tuple[str, str], Null]
+
+    def _repr_html_(self) -> str:
+        names = ["network", "layer", "width", "density", "null", "null_edge", "s_max", "p_value", "outliers"]
+        return representation.table("Spectra: largest singular values against noise", self.summary[names])
 
     def to_frame(self) -> pd.DataFrame:
         """The summary."""
