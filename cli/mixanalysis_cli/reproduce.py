@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mixanalysis_cli import options, terminal
-
-if TYPE_CHECKING:
-    from mixanalysis.paper.runs import Run
 
 NAME = "reproduce"
 
@@ -84,7 +80,7 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Run the paper's experiments, and say claim by claim what is found."""
-    from mixanalysis.paper import Ledger, Options, chosen, planned, reproduce
+    from mixanalysis.paper import Ledger, Options, chosen, cost, reproduce
     from mixanalysis.report import Request
     from mixanalysis.results import records
 
@@ -101,13 +97,10 @@ def command(
     )
     ledger = Ledger(runs or out / "runs", jobs=jobs, devices=tuple(device or ("cpu",)), resume=resume)
     if dry_run:
-        plan = list(planned(experiments, asked, ledger))
-        if json:
-            terminal.show_json({"runs": [_facts(*item) for item in plan], "outputs": [e.name for e in experiments]})
-            return
-        _list(plan, jobs)
-        for experiment in experiments:
-            typer.echo(f"{out / experiment.name}: {experiment.title}")
+        todo, finished = cost(experiments, asked, ledger)
+        folders = ", ".join(experiment.name for experiment in experiments)
+        outputs = f"{out}: README.md and the folders {folders}; {finished} runs are finished, {jobs} at once for others"
+        terminal.show_plan(todo, outputs, device=ledger.devices[0], json=json)
         return
     request = Request(NAME, options.argv(), *options.resolved(context))
     with terminal.progress(quiet=quiet) as stage:
@@ -129,16 +122,3 @@ def command(
             terminal.show_table(found.claims, headings | {"low": "low", "high": "high", "n": "n", "verdict": "verdict"})
         typer.echo(str(found.page))
     found.check()
-
-
-def _facts(figure: str, run: Run, finished: bool) -> dict[str, object]:
-    return {"figure": figure, "run": run.label, "finished": finished, "seconds": 0.0 if finished else run.seconds()}
-
-
-def _list(plan: Iterable[tuple[str, Run, bool]], jobs: int) -> None:
-    seconds, todo = 0.0, 0
-    for figure, run, finished in plan:
-        typer.echo(f"{figure}: {run.label}: {'finished' if finished else f'about {run.seconds():.0f} s'}")
-        if not finished:
-            seconds, todo = seconds + run.seconds(), todo + 1
-    typer.echo(f"{todo} runs to do, roughly {seconds / jobs / 60:.1f} minutes on CPU with {jobs} at once")

@@ -3,6 +3,6 @@
 from mixanalysis.paper.demo import run_demo
 from mixanalysis.paper.experiment import Options
 from mixanalysis.paper.ledger import Ledger
-from mixanalysis.paper.reproduction import EXPERIMENTS, chosen, planned, reproduce
+from mixanalysis.paper.reproduction import EXPERIMENTS, chosen, cost, reproduce
 
-__all__ = ["EXPERIMENTS", "Ledger", "Options", "chosen", "planned", "reproduce", "run_demo"]
+__all__ = ["EXPERIMENTS", "Ledger", "Options", "chosen", "cost", "reproduce", "run_demo"]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from mixanalysis import costs
+from mixanalysis.costs import Cost
 from mixanalysis.errors import CheckFailedError, UsageError
 from mixanalysis.paper import fig2, fig2d, fig3, fig4, fig5, fig7, fig_s1, fig_s4, page, table_s3
 from mixanalysis.paper.experiment import Context, Experiment, Options, specs
 from mixanalysis.paper.ledger import Ledger, Outcome, Stage
-from mixanalysis.paper.runs import Run
 from mixanalysis.paper.schemas import PAPER_CLAIMS, PAPER_VALUES
 from mixanalysis.report import Request, opened
 from mixanalysis.report.folder import previous_outputs
@@ -82,20 +83,31 @@ def chosen(names: Sequence[str]) -> list[Experiment]:
     return [experiment for name, experiment in EXPERIMENTS.items() if name in names or ALL in names]
 
 
-def planned(experiments: Sequence[Experiment], options: Options, ledger: Ledger) -> Iterator[tuple[str, Run, bool]]:
-    """Every run once: figure that asks for it first, run, and whether it is finished.
+def cost(experiments: Sequence[Experiment], options: Options, ledger: Ledger) -> tuple[Cost, int]:
+    """What runs that aren't finished will cost, one after the other, and how many are finished.
+
+    Measurements, which take a minute or so at the demo's scale, are not in it.
 
     Raises:
         UsageError: an option makes no sense, or data are missing.
         DataError: data can't be read.
     """
-    seen = set()
     wanted = specs(experiments, options)
-    for experiment in experiments:
-        for point in experiment.points(wanted[experiment.name]):
-            if point.run.key not in seen:
-                seen.add(point.run.key)
-                yield experiment.name, point.run, ledger.found(point.run) is not None
+    placed = {
+        point.run.key: (experiment.name, point.run)
+        for experiment in reversed(experiments)
+        for point in experiment.points(wanted[experiment.name])
+    }
+    todo = [(name, run) for name, run in placed.values() if ledger.found(run) is None]
+    parts = [run.cost() for _, run in todo]
+    rows = [part.rows.assign(network=f"{name}: {run.label}") for part, (name, run) in zip(parts, todo, strict=True)]
+    figures = costs.of_figures(len(experiments))
+    together = Cost(
+        pd.concat([*rows, figures.rows], ignore_index=True),
+        sum(part.calls for part in parts) + figures.calls,
+        max(part.memory for part in [*parts, figures]),
+    )
+    return together, len(placed) - len(todo)
 
 
 def reproduce(

@@ -6,29 +6,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from mixanalysis import costs
+from mixanalysis.costs import Cost
 from mixanalysis.datasets import Dataset
-from mixanalysis.models import (
-    Config,
-    MixerConfig,
-    Patches,
-    PKConfig,
-    Sizes,
-    SMixerConfig,
-    StructuredMLPConfig,
-    SWMLPConfig,
-    configure,
-)
+from mixanalysis.models import Config, Patches, Sizes, configure
 from mixanalysis.training import TrainingConfig, prepared, run_key
-from mixanalysis.training.sparse import SPARSE_BELOW
 
 Scale = Literal["demo", "small", "paper"]
 """Minutes on two cores, hours on two cores, or the printed settings, for a GPU."""
 
-RATE = 5e10
-"""Floating-point operations a second that the estimate of a run's time goes by."""
-
-OVERHEAD = 6e-4
-"""Seconds of each mixing layer and step that it adds to them."""
+SPEED = 5e10
+"""Operations a second that runs are put in order by, longest first."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +88,13 @@ class Run:
         how = self.training
         return f"{self.family} {where}{extra}, {self.data.name}, {how.epochs} epochs, seed {how.seed}"
 
+    def cost(self) -> Cost:
+        """What it will cost to train it."""
+        return _cost(self.family, self.sizes, self.data, self.training.epochs, self.training.batch_size)
+
     def seconds(self) -> float:
         """A rough estimate of its time on one core of a usual machine."""
-        steps = -(-len(self.datasets[0]) // self.training.batch_size) * self.training.epochs
-        layers, products = work(self.config)
-        images = len(self.datasets[0]) * self.training.epochs
-        # forward, and twice that backward, of a product and a sum each
-        return steps * layers * OVERHEAD + 6 * products * images / RATE
+        return self.cost().seconds(SPEED)
 
 
 @dataclass(frozen=True)
@@ -126,28 +114,6 @@ class Point:
     panel: str = ""
 
 
-def work(config: Config) -> tuple[int, float]:
-    """Mixing layers of a network, and multiplications of one image in them as they are trained on a CPU."""
-    if isinstance(config, MixerConfig | PKConfig | SMixerConfig):
-        hidden = (0, 0) if isinstance(config, SMixerConfig) else (config.token_hidden, config.channel_hidden)
-        per_layer = [
-            copies * side * (h or side)
-            for side, copies, h in zip(
-                (config.tokens, config.channels), (config.channels, config.tokens), hidden, strict=True
-            )
-        ]
-        repeats = 2 if hidden[0] else 1
-        return 2 * repeats * config.depth, float(repeats * config.depth * sum(per_layer))
-    if isinstance(config, SWMLPConfig):
-        repeats = 2 if config.hidden else 1
-        density = config.density if config.density <= SPARSE_BELOW else 1.0
-        return repeats * config.depth, density * repeats * config.depth * config.size * (config.hidden or config.size)
-    if isinstance(config, StructuredMLPConfig):
-        return 2 * config.depth, 2.0 * config.depth * config.size * config.hidden / config.blocks
-    msg = f"no rule for {type(config).__name__}"
-    raise TypeError(msg)
-
-
 @lru_cache(maxsize=8)
 def _fitted(data: Data) -> tuple[Patches, int, tuple[Dataset, Dataset]]:
     patches, classes, (training, test) = prepared(
@@ -161,6 +127,12 @@ def _fitted(data: Data) -> tuple[Patches, int, tuple[Dataset, Dataset]]:
 def _configured(family: str, sizes: Sizes, data: Data) -> Config:
     patches, classes, _ = _fitted(data)
     return configure(family, patches, classes, sizes)
+
+
+@lru_cache(maxsize=4096)
+def _cost(family: str, sizes: Sizes, data: Data, epochs: int, batch_size: int) -> Cost:
+    images = len(_fitted(data)[2][0])
+    return costs.of_training("", _configured(family, sizes, data), images, epochs, batch_size)
 
 
 def _short(value: float | str) -> str:

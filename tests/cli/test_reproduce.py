@@ -47,15 +47,15 @@ def test_unequal_expansions(run):
 
 
 def test_dry_run(run, tiny):
-    answer = run("reproduce", "fig7", "figS4", "--dry-run", "--seeds", 1, "--limit", 64)
+    answer = run("reproduce", "fig7", "figS4", "--dry-run", "--seeds", 1, "--limit", 64, "--jobs", 2)
     assert (answer.code, answer.stderr) == (0, "")
     lines = answer.stdout.splitlines()
-    assert lines[0].startswith("fig7: mixer S 4, C 4, depth 1, digits, 2 epochs, seed 0: about 0 s")
-    assert lines[-3].startswith("13 runs to do, roughly 0.")
-    assert lines[-2:] == [
-        "reports/reproduce/fig7: Test error against depth",
-        "reports/reproduce/figS4: Random permutations in some mixing blocks alone",
-    ]
+    assert sum(" epochs, seed 0 " in line for line in lines) == 13
+    assert any(line.strip().startswith("fig7: mixer S 4, C 4, depth 1, digits, 2 epochs, seed 0 ") for line in lines)
+    assert lines[-2].startswith("estimate: about ")
+    assert lines[-1] == (
+        "reports/reproduce: README.md and the folders fig7, figS4; 0 runs are finished, 2 at once for others"
+    )
     assert run.files() == []
 
 
@@ -64,10 +64,12 @@ def test_runs_are_kept_and_shared(run, tiny):
     assert (first.code, first.stderr) == (0, "")
     assert "At fixed Ω a wider network is better, up to S = C" in first.stdout
     finished = run.files("runs")
-    answer = run("reproduce", "fig6", "fig5", "--limit", 64, "--seeds", 2, "--runs", "runs", "--dry-run")
-    lines = answer.stdout.splitlines()
-    assert sum(line.endswith(": finished") for line in lines) == len(finished)
-    assert lines[-3].startswith("4 runs to do")
+    options = ("--limit", 64, "--seeds", 2, "--runs", "runs", "--dry-run", "--json")
+    found = json.loads(run("reproduce", "fig6", "fig5", *options).stdout)
+    assert f"; {len(finished)} runs are finished, " in found["outputs"]
+    # of both families and seeds, those with C > S
+    assert [row["network"].partition(":")[0] for row in found["plan"]] == ["fig6"] * 4 + [""]
+    assert found["estimate"]["operations"] == sum(row["operations"] for row in found["plan"]) > 0
 
 
 def test_failed_runs_are_said_at_the_end(run, tiny, monkeypatch):

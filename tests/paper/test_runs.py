@@ -6,12 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from cases import NETWORKS, checkpoint_of
-from mixanalysis.layouts import load
 from mixanalysis.models import Sizes
 from mixanalysis.paper import EXPERIMENTS
 from mixanalysis.paper.ledger import Ledger
-from mixanalysis.paper.runs import Data, Run, work
+from mixanalysis.paper.runs import Data, Run
 from mixanalysis.training import run_key, train
 from paper.tiny import DATA, SPECS, TRAINING
 
@@ -49,31 +47,6 @@ def test_label():
     sparse = Run("sw-mlp", Sizes(width=8, density=0.25, depth=2), DATA, replace(TRAINING, seed=3))
     assert sparse.label == "sw-mlp m 8, p 0.25, depth 2, digits, 2 epochs, seed 3"
     assert RUN.label == "mixer S 4, C 4, depth 1, digits, 2 epochs, seed 0"
-
-
-@pytest.mark.parametrize("name", [name for name in NETWORKS if "resized" not in name and "structured" not in name])
-def test_work_is_that_of_the_effective_layers(name, tmp_path):
-    config = NETWORKS[name]
-    network = load(checkpoint_of(config, tmp_path / "a.safetensors"))
-    layers, products = work(config)
-    assert layers == len(network.mixing_layers)
-    if config.family in ("sw-mlp", "mlp"):
-        # masks of such densities are trained as dense ones
-        assert products == sum(layer.shape[0] * layer.shape[1] for layer in network.mixing_layers)
-    elif config.family in ("monarch-mlp", "kronecker-mlp"):
-        assert 0 < products < sum(layer.connections for layer in network.mixing_layers)
-    else:
-        assert products == sum(layer.connections for layer in network.mixing_layers)
-
-
-def test_work_of_a_sparse_mask():
-    dense = work(NETWORKS["mlp"])[1]
-    assert work(replace(NETWORKS["sw-mlp"], density=0.1))[1] == pytest.approx(0.1 * dense)
-
-
-def test_work_of_something_else():
-    with pytest.raises(TypeError, match=r"^no rule for object$"):
-        work(object())
 
 
 def test_a_longer_run_takes_longer():
