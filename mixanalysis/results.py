@@ -171,6 +171,7 @@ SIMILARITY = _schema(
     ("n", "images", "images used"),
     ("batch_size", "images", "images of a full batch"),
     ("status", "", "ok, or why the value is undefined"),
+    keys=("network_a", "network_b", "layer_a", "layer_b", "measure"),
 )
 
 SPECTRUM = _schema(

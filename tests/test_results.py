@@ -53,6 +53,7 @@ def test_every_column_says_what_it_means(schema):
     names = [column.name for column in schema.columns]
     assert len(set(names)) == len(names)
     assert all(column.meaning for column in schema.columns)
+    assert schema.keys
     assert set(schema.keys) <= set(names)
 
 

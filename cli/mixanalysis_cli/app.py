@@ -20,6 +20,7 @@ from mixanalysis_cli import (
     report,
     reproduce,
     rerun,
+    schema,
     spectrum,
     terminal,
     train,
@@ -66,6 +67,7 @@ for module in (
     rerun,
     diff,
     doctor,
+    schema,
 ):
     app.command(module.NAME)(module.command)
 

@@ -15,6 +15,7 @@ NAME = "demo"
 def command(
     context: typer.Context,
     output: options.Output = None,
+    json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     dry_run: options.DryRun = False,
@@ -22,14 +23,21 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Train small networks on the embedded digits, analyse them, and write a report."""
+    import json as json_module
+
     from mixanalysis.paper import demo, run_demo
     from mixanalysis.report import Request
 
     out = output or Path("reports/demo")
     if dry_run:
-        terminal.show_plan(demo.cost(), f"{out}: report.pdf, report.html, figures, tables, checkpoints, manifest.json")
+        terminal.show_plan(
+            demo.cost(), f"{out}: report.pdf, report.html, figures, tables, checkpoints, manifest.json", json=json
+        )
         return
     request = Request(NAME, options.argv(), *options.resolved(context))
     with terminal.progress(quiet=quiet) as stage:
         path = run_demo(out, force=force, request=request, stage=stage)
+    if json:
+        terminal.show_json(json_module.loads((out / "manifest.json").read_text(encoding="utf-8")))
+        return
     typer.echo(str(path))

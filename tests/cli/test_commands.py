@@ -371,7 +371,7 @@ def test_a_dry_run_as_json(run, networks, command):
 
 
 def test_every_command_that_writes_has_a_dry_run():
-    assert set(DRY) == set(NAMES) - {"inspect", "diff", "rerun", "doctor"}
+    assert set(DRY) == set(NAMES) - {"inspect", "diff", "rerun", "doctor", "schema"}
 
 
 def test_a_dry_run_of_the_demo_names_every_network(run):
