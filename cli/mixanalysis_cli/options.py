@@ -196,7 +196,7 @@ def given(context: typer.Context, name: str) -> bool:
 
 def resolved(context: typer.Context) -> tuple[dict[str, Any], dict[str, str]]:
     """Every parameter's value, JSON-ready, and where it came from."""
-    values = {name: _plain(value) for name, value in context.params.items()}
+    values = {name: plain(value) for name, value in context.params.items()}
     sources = {}
     for name in context.params:
         source = context.get_parameter_source(name)
@@ -204,9 +204,10 @@ def resolved(context: typer.Context) -> tuple[dict[str, Any], dict[str, str]]:
     return values, sources
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A parameter's value, JSON-ready."""
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return str(value) if isinstance(value, Path | StrEnum) else value
 
 

@@ -46,7 +46,7 @@ def command(
     if out.resolve() == before.folder.resolve():
         raise UsageError(f"{out}: holds the run that is to be compared with; choose another --output")
     name = before.content["command"]
-    words, places = arguments(context, name, before.content["parameters"])
+    words, places = arguments(context, name, before.content)
     found = find_inputs(before, Path.cwd())
     if found.missing:
         raise ReportError(f"{before.folder}: inputs are missing: {', '.join(found.missing)}; run it where they are")
@@ -71,8 +71,8 @@ def command(
         raise CheckFailedError(f"{out} is not the same as {before.folder}: {told} (`mixanalysis diff` says how)")
 
 
-def arguments(context: typer.Context, name: str, parameters: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """A command's resolved parameters as its options, and its arguments.
+def arguments(context: typer.Context, name: str, manifest: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """A command's resolved parameters as its options, and its arguments; what was and is the default is left out.
 
     Raises:
         UsageError: there is no such command, or it has no such parameter.
@@ -80,6 +80,7 @@ def arguments(context: typer.Context, name: str, parameters: Mapping[str, Any]) 
     commands: dict[str, Any] = context.find_root().command.commands  # type: ignore[attr-defined]
     if name not in commands:
         raise UsageError(f"the manifest is not that of a command, but of {name!r}, which can't be run again from here")
+    parameters, sources = manifest["parameters"], manifest.get("parameter_sources", {})
     known = {parameter.name: parameter for parameter in commands[name].params}
     unknown = sorted(set(parameters) - set(known))
     if unknown:
@@ -92,6 +93,9 @@ def arguments(context: typer.Context, name: str, parameters: Mapping[str, Any]) 
             continue
         values = [str(item) for item in value] if isinstance(value, list) else [str(value)]
         declared = known[parameter]
+        # some commands ask whether a value was given, or is what it is by default
+        if sources.get(parameter) == "default" and value == options.plain(declared.default):
+            continue
         if declared.param_type_name == "argument":
             places += values
         elif isinstance(value, bool):

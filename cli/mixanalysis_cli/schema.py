@@ -119,7 +119,7 @@ DRY_RUN = {
     "plan": "rows of the table plan",
     "estimate": "operations, seconds, memory in bytes, speed in operations a second, and names of what is unknown",
     "outputs": "folder and files that would be written; of reproduce, the figures",
-    "runs": "of reproduce, instead of plan and estimate: figure, label, whether it is finished, and seconds of each run",
+    "runs": "of reproduce, instead of plan and estimate: figure, label, seconds, and whether it is finished",
 }
 """The same for `--dry-run --json`, of commands that estimate what they cost."""
 

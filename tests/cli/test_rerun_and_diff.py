@@ -51,7 +51,9 @@ class TestRerun:
         shown = {"output": "reports/rerun", "quiet": False}
         assert new["parameters"] == {name: shown.get(name, value) for name, value in old["parameters"].items()}
         assert new["argv"][:2] == ["mixanalysis", "spectrum"]
-        assert {"--layers=*.token.*", "--format=svg", "--variance=fitted"} <= set(new["argv"])
+        assert {"--layers=*.token.*", "--format=svg"} <= set(new["argv"])
+        given = {name for name, source in new["parameter_sources"].items() if source != "default"}
+        assert given == {"checkpoints", "layers", "exclude", "format", "output"}
         # from elsewhere, and of a run again
         (run.folder / "sub").mkdir()
         monkeypatch.chdir(run.folder / "sub")
@@ -65,10 +67,17 @@ class TestRerun:
         assert answer.code == 0
         assert answer.stdout.startswith("in .: mixanalysis spectrum ")
         assert "'--layers=*.token.*' '--layers=*.channel.*.fc1' '--exclude=*.1.*'" in answer.stdout
-        assert " --level=0.01 " in answer.stdout
         assert answer.stdout.endswith(" --output=reports/rerun -- w.safetensors\n")
+        assert " --level" not in answer.stdout
         assert "--product" not in answer.stdout
         assert not Path("reports").exists()
+
+    def test_a_default_that_has_changed(self, run, done):
+        old = manifest(done)
+        change(done, parameters=old["parameters"] | {"level": 0.05, "product": True})
+        answer = run("rerun", done, "--dry-run")
+        assert " --level=0.05 " in answer.stdout
+        assert " --product " in answer.stdout
 
     @pytest.mark.usefixtures("within")
     def test_another_input(self, run, done, networks):
