@@ -118,8 +118,7 @@ ANSWERS: dict[str, dict[str, str]] = {
 DRY_RUN = {
     "plan": "rows of the table plan",
     "estimate": "operations, seconds, memory in bytes, speed in operations a second, and names of what is unknown",
-    "outputs": "folder and files that would be written; of reproduce, the figures",
-    "runs": "of reproduce, instead of plan and estimate: figure, label, seconds, and whether it is finished",
+    "outputs": "folder and files that would be written",
 }
 """The same for `--dry-run --json`, of commands that estimate what they cost."""
 
