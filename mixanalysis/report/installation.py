@@ -18,7 +18,7 @@ import torch
 from mixanalysis._version import __version__
 from mixanalysis.report.folder import versions
 
-DEVELOPERS = frozenset({"test", "lint", "peers"})
+DEVELOPERS = frozenset({"test", "lint", "docs", "peers", "browser"})
 """Extras for work on the project itself."""
 
 

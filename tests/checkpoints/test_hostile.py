@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -262,7 +263,12 @@ def test_whatever_is_saved_comes_back(tmp_path_factory, state, write):
     else:
         torch.save(state, path, _use_new_zipfile_serialization=write == "zip")
         expected = state
-    checkpoint = open_checkpoint(path)
+    try:
+        checkpoint = open_checkpoint(path)
+    except CheckpointError as error:
+        # names drawn at random may contradict each other
+        assert re.search(r"stores .* in two ways", str(error))  # noqa: PT017
+        return
     for name in checkpoint.names:
         if name in expected and not checkpoint.masked(name) and expected[name].dtype != torch.complex64:
             assert torch.equal(checkpoint.tensor(name), expected[name])

@@ -227,7 +227,7 @@ def test_an_output_that_is_a_file(run, networks, command):
 def test_an_output_below_a_file(run, networks):
     Path("out").touch()
     answer = run("spectrum", networks["mlp"], "-o", "out/deeper/still")
-    assert answer.code == 1
+    assert answer.code == 3
     assert answer.error.startswith("out")
     assert "unexpected" not in answer.error
     assert run.files() == ["out"]
@@ -255,7 +255,7 @@ WITHIN = {
 
 
 @pytest.mark.parametrize(("command", "function"), WITHIN.items())
-@pytest.mark.parametrize(("failure", "code"), [(KeyboardInterrupt, 130), (OSError(28, "No space left"), 1)])
+@pytest.mark.parametrize(("failure", "code"), [(KeyboardInterrupt, 130), (OSError(28, "No space left"), 3)])
 def test_nothing_half_written_stays(run, networks, monkeypatch, command, function, failure, code):
     def failing(*_arguments, **_options):
         raise failure
