@@ -41,16 +41,8 @@ def command(
     context: typer.Context,
     checkpoints: options.Checkpoints,
     output: options.Output = None,
-    floor: Annotated[
-        list[str] | None,
-        typer.Option("--floor", help="Checkpoint of an untrained network, the floor; repeatable.", show_default=False),
-    ] = None,
-    ceiling: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--ceiling", help="Checkpoint of the first network from another seed; repeatable.", show_default=False
-        ),
-    ] = None,
+    floor: options.Floor = None,
+    ceiling: options.Ceiling = None,
     data: options.Data = "digits",
     limit: options.Limit = None,
     batch_size: options.BatchSize = 64,
@@ -108,6 +100,7 @@ def command(
         Scale, typer.Option("--scale", help="Colours of heat maps from 0 to 1, or over the values that there are.")
     ] = Scale.unit,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
+    style: options.FigureStyle = options.Style.paper,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -119,7 +112,7 @@ def command(
     """Layerwise CKA of every pair of checkpoints, or of one with itself; under torchrun, batches are shared out."""
     from mixanalysis import distributed
     from mixanalysis.layouts import load_all
-    from mixanalysis.report import Request
+    from mixanalysis.report import Look, Request
     from mixanalysis.report.similarity import Comparison, cka_cost, cka_report
     from mixanalysis.similarity import Models, open_all
     from mixanalysis.similarity.opening import summary
@@ -169,7 +162,7 @@ def command(
             limit=limit,
             device=device,
             seed=seed,
-            kind=format.value,
+            look=Look(format.value, style.value),
             scale=scale.value,
             force=force,
             resume=resume,

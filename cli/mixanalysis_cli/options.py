@@ -24,6 +24,13 @@ class Format(StrEnum):
     pdf = "pdf"
 
 
+class Style(StrEnum):
+    """Style of figures."""
+
+    paper = "paper"
+    slides = "slides"
+
+
 class Position(StrEnum):
     """Where a block's features are read."""
 
@@ -85,11 +92,24 @@ Checkpoints = Annotated[
     list[str],
     typer.Argument(help="Checkpoint files, folders, or names on the hub (hf://owner/name).", show_default=False),
 ]
+Floor = Annotated[
+    list[str] | None,
+    typer.Option("--floor", help="Checkpoint of an untrained network, the floor; repeatable.", show_default=False),
+]
+Ceiling = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ceiling", help="Checkpoint of the first network from another seed; repeatable.", show_default=False
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder for tables, figures and the manifest.", show_default=False),
 ]
 FigureFormat = Annotated[Format, typer.Option("--format", help="File format of the figures.")]
+FigureStyle = Annotated[
+    Style, typer.Option("--style", help="Figures as wide as a column or the text of a paper, or large for slides.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Data = Annotated[
     str,

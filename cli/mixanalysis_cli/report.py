@@ -16,6 +16,8 @@ def command(
     context: typer.Context,
     checkpoints: options.Checkpoints,
     output: options.Output = None,
+    floor: options.Floor = None,
+    ceiling: options.Ceiling = None,
     data: options.Data = "digits",
     limit: options.Limit = None,
     batch_size: options.BatchSize = 64,
@@ -23,12 +25,17 @@ def command(
     layout: options.Layout = None,
     assume: options.Assume = None,
     weights: options.Weights = options.WeightsChoice.auto,
+    device: options.Device = "cpu",
+    dtype: options.Precision = None,
+    seed: options.Seed = 0,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
+    style: options.FigureStyle = options.Style.paper,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     dry_run: options.DryRun = False,
     force: options.Force = False,
+    resume: options.Resume = True,
     config: options.ConfigFile = None,
 ) -> None:
     """CKA, spectra and width of checkpoints as report.pdf, report.html, figures, tables and a manifest."""
@@ -38,11 +45,20 @@ def command(
     from mixanalysis.datasets import open_dataset
     from mixanalysis.layouts import load_all
     from mixanalysis.report import Request, write_report
+    from mixanalysis.similarity.subjects import Control
 
     out = output or Path("reports/report")
-    networks = load_all(checkpoints, layout, assume=options.assumed(assume), weights=weights.value)
+    floors, ceilings = floor or [], ceiling or []
+    stands: tuple[tuple[Control, int], ...] = (
+        ("", len(checkpoints)),
+        ("floor", len(floors)),
+        ("ceiling", len(ceilings)),
+    )
+    controls = [control for control, count in stands for _ in range(count)]
+    every = [*checkpoints, *floors, *ceilings]
+    networks = load_all(every, layout, assume=options.assumed(assume), weights=weights.value)
     if dry_run:
-        images = len(open_dataset(data, shape=networks[0].config.input_shape).first(limit))
+        images = len(open_dataset(data, shape=networks[0].config.input_shape, seed=seed).first(limit))
         cost = costs.of_report(networks, images, batch_size)
         terminal.show_plan(cost, f"{out}: report.pdf, report.html, figures, tables, manifest.json", json=json)
         return
@@ -54,8 +70,14 @@ def command(
             position=features.value,
             batch_size=batch_size,
             limit=limit,
+            controls=controls,
+            device=device,
+            dtype=None if dtype is None else dtype.value,
+            seed=seed,
             kind=format.value,
+            style=style.value,
             force=force,
+            resume=resume,
             request=Request(NAME, options.argv(), *options.resolved(context)),
             stage=stage,
         )

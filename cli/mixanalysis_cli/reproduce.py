@@ -72,6 +72,7 @@ def command(
         bool, typer.Option("--resume/--no-resume", help="Keep finished runs and go on from interrupted ones.")
     ] = True,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
+    style: options.FigureStyle = options.Style.paper,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -81,7 +82,7 @@ def command(
 ) -> None:
     """Run the paper's experiments, and say claim by claim what is found."""
     from mixanalysis.paper import Ledger, Options, chosen, cost, reproduce
-    from mixanalysis.report import Request
+    from mixanalysis.report import Look, Request
     from mixanalysis.results import records
 
     out = output or Path("reports/reproduce")
@@ -93,7 +94,7 @@ def command(
         seeds=seeds,
         limit=limit,
         lines=tuple((options.number(text, "--omega"), gammas) for text in omega or ()),
-        kind=format.value,
+        look=Look(format.value, style.value),
     )
     ledger = Ledger(runs or out / "runs", jobs=jobs, devices=tuple(device or ("cpu",)), resume=resume)
     if dry_run:

@@ -84,6 +84,7 @@ def command(
     weights: options.Weights = options.WeightsChoice.auto,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Layers at once (needs joblib beyond 1).")] = 1,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
+    style: options.FigureStyle = options.Style.paper,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -96,7 +97,7 @@ def command(
     from mixanalysis.errors import UsageError
     from mixanalysis.layouts import load, load_all
     from mixanalysis.models import UNKNOWN
-    from mixanalysis.report import Request
+    from mixanalysis.report import Look, Request
     from mixanalysis.report.commands import spectrum_report, sweep_report
     from mixanalysis.results import records
     from mixanalysis.selection import matching
@@ -125,7 +126,7 @@ def command(
                 widths=chosen,
                 convention=convention.value,
                 seeds=seeds,
-                kind=format.value,
+                look=Look(format.value, style.value),
                 force=force,
                 stage=stage,
             )
@@ -164,7 +165,7 @@ def command(
             initial=initial,
             over_training=over_training,
             jobs=jobs,
-            kind=format.value,
+            look=Look(format.value, style.value),
             force=force,
             stage=stage,
         )

@@ -34,6 +34,7 @@ def command(
     assume: options.Assume = None,
     weights: options.Weights = options.WeightsChoice.auto,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
+    style: options.FigureStyle = options.Style.paper,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -44,7 +45,7 @@ def command(
     """Lines p(m) and m(C) at fixed Omega, the widest Mixer, and checkpoints as points on their own lines."""
     from mixanalysis import costs
     from mixanalysis.layouts import load_all
-    from mixanalysis.report import Request
+    from mixanalysis.report import Look, Request
     from mixanalysis.report.commands import width_report
 
     out = output or Path("reports/width")
@@ -61,7 +62,7 @@ def command(
         tables = ", ".join(f"tables/width_{name}.csv" for name in ("line", "channels", "optima", "points"))
         terminal.show_plan(costs.of_figures(2), f"{out}: {tables}, figures, manifest.json", json=json)
         return
-    result = width_report(networks, omegas, gammas, out, request, kind=format.value, force=force)
+    result = width_report(networks, omegas, gammas, out, request, look=Look(format.value, style.value), force=force)
     if json:
         terminal.show_json(result.to_json())
         return

@@ -12,7 +12,7 @@ import pandas as pd
 from mixanalysis.errors import UsageError
 from mixanalysis.paper.ledger import Book, Ledger
 from mixanalysis.paper.runs import Data, Point, Scale
-from mixanalysis.report.style import FigureFormat
+from mixanalysis.report.style import PAPER, Look
 
 Tables = dict[str, pd.DataFrame]
 
@@ -35,7 +35,7 @@ class Options:
         seeds: so many seeds, from 0; the preset's where it is None.
         limit: use only the first so many training images.
         lines: (Omega, (gamma_S, gamma_C)) of Fig. 3; the preset's where there are none.
-        kind: file format of the figures.
+        look: file format and style of the figures.
     """
 
     scale: Scale = "demo"
@@ -43,7 +43,7 @@ class Options:
     seeds: int | None = None
     limit: int | None = None
     lines: tuple[tuple[float, tuple[float, float]], ...] = ()
-    kind: FigureFormat = "png"
+    look: Look = PAPER
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from mixanalysis.paper.statistics import Estimate, combination, mean
 from mixanalysis.paper.tables import claim, means_table, runs_table, values_at
 from mixanalysis.report.cka_figures import cka_heatmap
 from mixanalysis.report.paper_figures import similarity
+from mixanalysis.report.style import COLUMN, width_of
 from mixanalysis.results import CKA_CELLS, records
 from mixanalysis.similarity import cka
 from mixanalysis.training import TrainingConfig
@@ -156,14 +157,14 @@ def drawings(found: Tables) -> list[Drawing]:
     table, means, cells = found["paper_similarity"], found["paper_points"], found["cka"]
     panels = list(dict.fromkeys(table["panel"]))
     marks = {panel: [(_channels(panel), "1/p = C")] for panel in panels}
-    drawn: list[Drawing] = [("fig2a", (2.2 + 2.4 * len(panels), 3.4), similarity, (table, means, marks))]
+    drawn: list[Drawing] = [("fig2a", (width_of(len(panels)), 3.2), similarity, (table, means, marks))]
     for letter, sparsity in (("b", lambda _: 1.0), ("c", _channels)):
         for panel in panels:
             label = f"{TRAINED} p = {1 / sparsity(panel):.3g}"
             pair = cells[(cells["network_a"] == f"Mixer {panel}") & (cells["network_b"] == label)]
             if len(pair):
                 name = f"fig2{letter}_C{_channels(panel):g}"
-                drawn.append((name, (3.6, 3.2), cka_heatmap, (pair,)))
+                drawn.append((name, (COLUMN, 3.1), cka_heatmap, (pair,)))
     return drawn
 
 

@@ -18,6 +18,7 @@ from mixanalysis.paper.settings import ADAMW
 from mixanalysis.paper.statistics import combination
 from mixanalysis.paper.tables import claim, means_table, runs_table, values_at
 from mixanalysis.report.paper_figures import trials
+from mixanalysis.report.style import COLUMN
 from mixanalysis.training import TrainingConfig
 
 FAMILIES = {"monarch-mlp": "Monarch", "kronecker-mlp": "Kronecker"}
@@ -66,7 +67,7 @@ def tables(spec: Fig2d, context: Context) -> Tables:
 
 def drawings(found: Tables) -> list[Drawing]:
     """Dots and means."""
-    return [("fig2d", (3.4, 2.8), trials, (found["paper_runs"], found["paper_points"]))]
+    return [("fig2d", (COLUMN, 2.8), trials, (found["paper_runs"], found["paper_points"]))]
 
 
 def claims(found: Tables) -> Rows:

@@ -16,6 +16,7 @@ from mixanalysis import width
 from mixanalysis.paper.experiment import Context, Drawing, Experiment, Rows, Tables, notes
 from mixanalysis.paper.tables import exact, reference
 from mixanalysis.report.paper_figures import width_against_channels
+from mixanalysis.report.style import TEXT
 from mixanalysis.results import WIDTH_OPTIMA
 
 MIXER_B16 = (196, 768, 384, 3072)
@@ -59,7 +60,7 @@ def _stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
 def drawings(found: Tables) -> list[Drawing]:
     """One figure of three panels."""
     arguments = (found["width_channels"], found["width_line"], found["width_optima"])
-    return [("fig3", (7.0, 2.7), width_against_channels, arguments)]
+    return [("fig3", (TEXT, 2.7), width_against_channels, arguments)]
 
 
 PRINTED = {
@@ -73,7 +74,7 @@ def values(found: Tables) -> Rows:
     rows = []
     for best in found["width_optima"].itertuples():
         printed = PRINTED.get((best.omega, best.expansion_token), {}) if best.tokens == best.channels else {}
-        line = f"Ω = {best.omega:.4g}, γ = {best.expansion_token:g}"
+        line = f"Ω = {best.omega:,.6g}, γ = {best.expansion_token:g}"
         for (name, text), ours in zip(printed.items(), (best.channels, best.width, best.density), strict=False):
             rows.append(reference("fig3", f"{line}: {name}", text, exact(ours)))
     return rows

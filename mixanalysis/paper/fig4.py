@@ -26,6 +26,7 @@ from mixanalysis.paper.statistics import Estimate, combination, half_width
 from mixanalysis.paper.tables import claim, exact, means_table, ordered, reference, runs_table, values_at
 from mixanalysis.report.figures import spectrum_sweep
 from mixanalysis.report.paper_figures import curves
+from mixanalysis.report.style import COLUMN
 from mixanalysis.results import SPECTRUM_SWEEP, records
 from mixanalysis.spectra.sweep import WIDTHS, Convention, sweep
 from mixanalysis.training import TrainingConfig
@@ -143,9 +144,9 @@ def _sweep(spec: Fig4, context: Context, convention: Convention) -> pd.DataFrame
 def drawings(found: Tables) -> list[Drawing]:
     """Left, and right for both conventions."""
     return [
-        ("fig4_left", (4.2, 3.0), curves, (found["paper_points"], "log2")),
-        ("fig4_right", (4.6, 3.2), spectrum_sweep, (found["spectrum_sweep"],)),
-        ("fig4_right_printed", (4.6, 3.2), spectrum_sweep, (found["spectrum_sweep_printed"],)),
+        ("fig4_left", (COLUMN, 3.0), curves, (found["paper_points"], "log2")),
+        ("fig4_right", (COLUMN, 3.0), spectrum_sweep, (found["spectrum_sweep"],)),
+        ("fig4_right_printed", (COLUMN, 3.0), spectrum_sweep, (found["spectrum_sweep_printed"],)),
     ]
 
 
@@ -161,7 +162,7 @@ def claims(found: Tables) -> Rows:
         claim(
             "fig4",
             "The largest singular value of a moderately wide mask lies at c_γ",
-            f"noise, Ω = {first['omega']:.4g}, m = {first['width']:.0f}",
+            f"noise, Ω = {first['omega']:,.6g}, m = {first['width']:.0f}",
             "s_max/c_γ - 1",
             near,
             f"agrees within ±{LEAVES:g}, disagrees outside",
@@ -172,7 +173,7 @@ def claims(found: Tables) -> Rows:
         claim(
             "fig4",
             "That of a very wide, very sparse mask lies far beyond c_γ",
-            f"noise, Ω = {last['omega']:.4g}, m = {last['width']:.0f}; first beyond at m = {_leaves(noise)}",
+            f"noise, Ω = {last['omega']:,.6g}, m = {last['width']:.0f}; first beyond at m = {_leaves(noise)}",
             "s_max/c_γ - 1",
             far,
             f"agrees above {LEAVES:g}, disagrees below",

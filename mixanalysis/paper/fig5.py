@@ -26,6 +26,7 @@ from mixanalysis.paper.settings import SEEDS, SGD, ZERO_ONE
 from mixanalysis.paper.statistics import combination
 from mixanalysis.paper.tables import claim, exact, means_table, ordered, reference, runs_table, values_at
 from mixanalysis.report.paper_figures import curves
+from mixanalysis.report.style import width_of
 from mixanalysis.training import TrainingConfig
 
 MIXERS = {"s-mixer": "S-Mixer", "rp-s-mixer": "RP S-Mixer"}
@@ -142,14 +143,14 @@ def tables_by_ratio(spec: Fig5, context: Context) -> Tables:
 def drawings(found: Tables) -> list[Drawing]:
     """Test error against m."""
     means = found["paper_points"]
-    return [("fig5", (1.4 + 2.4 * means["panel"].nunique(), 2.9), curves, (means, "log2"))]
+    return [("fig5", (width_of(means["panel"].nunique()), 2.9), curves, (means, "log2"))]
 
 
 def drawings_by_ratio(found: Tables) -> list[Drawing]:
     """Test error against C/S."""
     means = found["paper_points"]
     marks = {panel: [(1.0, "C = S")] for panel in dict.fromkeys(means["panel"])}
-    return [("fig6", (1.4 + 2.4 * means["panel"].nunique(), 2.9), curves, (means, "log2", marks))]
+    return [("fig6", (width_of(means["panel"].nunique()), 2.9), curves, (means, "log2", marks))]
 
 
 def claims(found: Tables) -> Rows:

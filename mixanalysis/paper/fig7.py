@@ -16,6 +16,7 @@ from mixanalysis.paper.settings import ADAMW, SEEDS, ZERO_ONE
 from mixanalysis.paper.statistics import combination
 from mixanalysis.paper.tables import claim, means_table, ordered, runs_table, values_at
 from mixanalysis.report.paper_figures import curves
+from mixanalysis.report.style import width_of
 from mixanalysis.training import TrainingConfig
 
 MIXER, PERMUTED, SPARSE = "Mixer", "RP-Mixer", "SW-MLP"
@@ -74,7 +75,7 @@ def tables(spec: Fig7, context: Context) -> Tables:
 def drawings(found: Tables) -> list[Drawing]:
     """Test error against depth."""
     means = found["paper_points"]
-    return [("fig7", (1.4 + 2.6 * means["panel"].nunique(), 2.9), curves, (means, "log"))]
+    return [("fig7", (width_of(means["panel"].nunique()), 2.9), curves, (means, "log"))]
 
 
 def claims(found: Tables) -> Rows:

@@ -26,6 +26,7 @@ from mixanalysis.paper.settings import SEEDS, SGD, ZERO_ONE
 from mixanalysis.paper.statistics import mean
 from mixanalysis.paper.tables import means_table, reference, runs_table, values_at
 from mixanalysis.report.paper_figures import curves
+from mixanalysis.report.style import COLUMN
 from mixanalysis.spectra.nulls import largest_square
 from mixanalysis.spectra.sweep import masked_noise
 from mixanalysis.training import TrainingConfig
@@ -133,8 +134,8 @@ def drawings(found: Tables) -> list[Drawing]:
     """Spectra, and test errors."""
     spectra = found["paper_spectra"]
     return [
-        ("figS1_spectra", (3.6, 2.9), curves, (spectra[spectra["series"] == SINGULAR],)),
-        ("figS1_error", (3.6, 2.9), curves, (found["paper_points"], "log2")),
+        ("figS1_spectra", (COLUMN, 2.9), curves, (spectra[spectra["series"] == SINGULAR],)),
+        ("figS1_error", (COLUMN, 2.9), curves, (found["paper_points"], "log2")),
     ]
 
 

@@ -15,6 +15,7 @@ from mixanalysis.paper.runs import Data, Point, Run, Scale
 from mixanalysis.paper.settings import ADAMW, SEEDS
 from mixanalysis.paper.tables import means_table, runs_table
 from mixanalysis.report.paper_figures import trials
+from mixanalysis.report.style import width_of
 from mixanalysis.training import TrainingConfig
 
 PATTERNS = {
@@ -82,7 +83,7 @@ def tables(spec: FigS4, context: Context) -> Tables:
 def drawings(found: Tables) -> list[Drawing]:
     """Dots and means for each pattern."""
     means = found["paper_points"]
-    return [("figS4", (0.8 + 3.6 * means["panel"].nunique(), 3.0), trials, (found["paper_runs"], means))]
+    return [("figS4", (width_of(means["panel"].nunique()), 3.0), trials, (found["paper_runs"], means))]
 
 
 EXPERIMENT = Experiment(

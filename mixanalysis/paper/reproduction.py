@@ -18,7 +18,6 @@ from mixanalysis.paper.ledger import Ledger, Outcome, Stage
 from mixanalysis.paper.schemas import PAPER_CLAIMS, PAPER_VALUES
 from mixanalysis.report import Request, opened
 from mixanalysis.report.folder import previous_outputs
-from mixanalysis.report.style import figure
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
@@ -162,7 +161,7 @@ def reproduce(
 def _write(
     experiment: Experiment, spec: Any, context: Context, out: Path, options: Options, request: Request, *, force: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    with opened(out, request, device=context.ledger.devices[0], kind=options.kind, force=force) as folder:
+    with opened(out, request, device=context.ledger.devices[0], look=options.look, force=force) as folder:
         found = experiment.tables(spec, context)
         claims, values = experiment.claims(found), experiment.values(found)
         for name, frame in found.items():
@@ -172,6 +171,6 @@ def _write(
         if values:
             folder.table("paper_values", PAPER_VALUES.frame(values))
         for name, size, draw, arguments in experiment.drawings(found):
-            folder.figure(name, figure(draw, size, *arguments))
+            folder.figure(name, draw, size, *arguments)
         page.describe(folder, spec, options)
     return claims, values

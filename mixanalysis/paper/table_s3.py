@@ -27,6 +27,7 @@ from mixanalysis.paper.schemas import PAPER_COSTS
 from mixanalysis.paper.statistics import Estimate
 from mixanalysis.paper.tables import claim
 from mixanalysis.report.paper_figures import costs
+from mixanalysis.report.style import TEXT
 
 MOMENTS = 2
 """Tensors of the size of a weight that AdamW keeps."""
@@ -158,7 +159,7 @@ def _step_seconds(module: nn.Module, images: Tensor, steps: int) -> float:
 
 def drawings(found: Tables) -> list[Drawing]:
     """Bars of each cost over the Mixer's."""
-    return [("table-s3", (6.4, 2.4), costs, (found["paper_costs"],))]
+    return [("table-s3", (TEXT, 2.4), costs, (found["paper_costs"],))]
 
 
 def claims(found: Tables) -> Rows:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mixanalysis.report import cka_figures as figures
 from mixanalysis.report.cka_figures import Scale
+from mixanalysis.report.style import COLUMN, TEXT
 from mixanalysis.similarity import CKAResult
 
 Drawing = tuple[str, tuple[float, float], Callable[..., None], tuple[Any, ...], str]
@@ -33,21 +34,21 @@ def similarity_drawings(reference: str, similarity: CKAResult, scale: Scale = "u
             "of blocks. Another seed of the same network is the ceiling for a similarity, the untrained network "
             f"the floor. {how}."
         )
-        size = (5.4, 1.0 + 0.22 * len(diagonal))
+        size = (TEXT, 1.0 + 0.22 * len(diagonal))
         drawings.append(("cka_means", size, figures.cka_means, (diagonal,), caption))
     if (cells["network_a"] != cells["network_b"]).any():
         caption = f"CKA of each block of {reference} with the block at the same position of the others. {how}."
-        drawings.append(("cka_profile", (5.6, 2.9), figures.cka_profile, (cells, diagonal, reference), caption))
+        drawings.append(("cka_profile", (TEXT, 2.7), figures.cka_profile, (cells, diagonal, reference), caption))
     if sparse := _sparse(reference, similarity):
         caption = (
             f"Mean over the diagonal of the CKA of {reference} with MLPs of density p (Hayase & Karakida, Fig. 2a); "
             f"bands are floor and ceiling. {how}."
         )
-        drawings.append(("cka_density", (5.6, 2.9), figures.cka_density, (diagonal, reference, sparse), caption))
+        drawings.append(("cka_density", (TEXT, 2.7), figures.cka_density, (diagonal, reference, sparse), caption))
     for a, b in diagonal[["network_a", "network_b"]].itertuples(index=False, name=None):
         pair = cells[(cells["network_a"] == a) & (cells["network_b"] == b)]
         caption = f"CKA of every block of {a} with every block of {b}. {how}."
-        drawings.append((f"cka_{slug(a)}_{slug(b)}", (3.6, 3.3), figures.cka_heatmap, (pair, scale), caption))
+        drawings.append((f"cka_{slug(a)}_{slug(b)}", (COLUMN, 3.1), figures.cka_heatmap, (pair, scale), caption))
     return drawings
 
 
@@ -71,7 +72,7 @@ def joined_maps(drawings: Sequence[Drawing]) -> list[Drawing]:
         names = ", ".join(f"{pair.iloc[0]['network_a']} – {pair.iloc[0]['network_b']}" for pair in pairs)
         how = group[0][4].split(". ", 1)[1]
         caption = f"CKA of every block of one network with every block of the other: {names}. {how}"
-        size = (7.0, 3.0 * -(-len(group) // 2))
+        size = (TEXT, 3.0 * -(-len(group) // 2))
         joined.append(("cka_maps", size, figures.cka_heatmaps, (pairs,), caption))
     return joined
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import StrMethodFormatter
 
-from mixanalysis.report.style import axes_of, colour, marker
+from mixanalysis.report.style import axes_of, colour, marker, sized
 from mixanalysis.results import INTERVAL
 
 Scale = Literal["unit", "auto"]
@@ -58,7 +58,7 @@ def cka_heatmap(place: FigureBase | Axes, cells: pd.DataFrame, scale: Scale = "u
         square=max(values.shape) <= 2 * min(values.shape),
         annot=readable,
         fmt=".2f",
-        annot_kws={"size": 6 if max(values.shape) <= READABLE_CELLS / 2 else 5},
+        annot_kws={"size": sized(6 if max(values.shape) <= READABLE_CELLS / 2 else 5)},
         xticklabels=_thinned(_labels(cells, "b")),
         yticklabels=_thinned(_labels(cells, "a")),
         rasterized=not readable,
@@ -74,9 +74,9 @@ def cka_heatmap(place: FigureBase | Axes, cells: pd.DataFrame, scale: Scale = "u
     title = [f"{first['network_a']} against {first['network_b']}", str(first["features"]), independent_text(cells)]
     lines = [line for text in title if text for line in textwrap.wrap(text, TITLE)]
     if isinstance(place, Axes):
-        ax.set_title("\n".join(lines), fontsize=7)
+        ax.set_title("\n".join(lines), fontsize=sized(7))
     else:
-        place.suptitle("\n".join(lines), fontsize=7)
+        place.suptitle("\n".join(lines), fontsize=sized(7))
 
 
 def independent_text(cells: pd.DataFrame) -> str:
@@ -104,8 +104,8 @@ def cka_means(place: FigureBase | Axes, diagonal: pd.DataFrame) -> None:
     for height, row in enumerate(known.itertuples()):
         kind = KINDS.get(row.relation, 0)
         bounds = np.nan_to_num([row.mean - row.low, row.high - row.mean])
-        style: dict[str, Any] = {"fmt": marker(kind), "color": colour(kind), "capsize": 2, "elinewidth": 1}
-        ax.errorbar(row.mean, height, xerr=bounds[:, None], **style)
+        style: dict[str, Any] = {"fmt": marker(kind), "color": colour(kind), "elinewidth": sized(1)}
+        ax.errorbar(row.mean, height, xerr=bounds[:, None], capsize=sized(2), **style)
     for kind, meaning in MEANINGS.items():
         if (known["relation"].map(KINDS) == kind).any():
             ax.plot([], [], marker(kind), color=colour(kind), label=meaning)
@@ -122,7 +122,7 @@ def cka_means(place: FigureBase | Axes, diagonal: pd.DataFrame) -> None:
     ax.set_ylim(-0.6, len(known) - 0.4)
     lowest = float(np.nan_to_num(known["low"].fillna(known["mean"]).min()))
     ax.set_xlim(min(0.0, lowest), 1.0)
-    ax.grid(axis="x", linewidth=0.4, alpha=0.5)
+    ax.grid(axis="x", alpha=0.5)
     ax.set_xlabel(f"mean CKA of blocks at the same position\n({INTERVAL})")
 
 
@@ -144,7 +144,7 @@ def cka_profile(place: FigureBase | Axes, cells: pd.DataFrame, diagonal: pd.Data
         if kind := kinds.get(name, 0):
             ax.fill_between(rows["index_a"], low, high, color=colour(kind), alpha=0.25, linewidth=0)
             label = _control(str(name), kind)
-            ax.plot(rows["index_a"], rows["value"], color=colour(kind), linewidth=0.8, label=label)
+            ax.plot(rows["index_a"], rows["value"], color=colour(kind), linewidth=sized(0.8), label=label)
             continue
         index = compared.index(name)
         ax.errorbar(
@@ -153,21 +153,21 @@ def cka_profile(place: FigureBase | Axes, cells: pd.DataFrame, diagonal: pd.Data
             yerr=np.asarray([rows["value"] - low, high - rows["value"]]),
             fmt=f"{marker(index)}-",
             color=_shade(index),
-            capsize=1.5,
-            elinewidth=0.8,
+            capsize=sized(1.5),
+            elinewidth=sized(0.8),
             label=_short(str(name)),
         )
         if (pd.to_numeric(rows["independent"]) > 0).any():
-            ax.plot(rows["index_a"], rows["independent"], ":", color=_shade(index), linewidth=0.8)
+            ax.plot(rows["index_a"], rows["independent"], ":", color=_shade(index), linewidth=sized(0.8))
     if any(pd.to_numeric(pairs["independent"]) > 0):
-        ax.plot([], [], ":", color="black", linewidth=0.8, label="independent Gaussian")
+        ax.plot([], [], ":", color="black", linewidth=sized(0.8), label="independent Gaussian")
     ticks = pairs.drop_duplicates("index_a")
     names = _thinned(_labels(ticks, "a"))
     ax.set_xticks(ticks["index_a"], names, rotation=90 if sum(map(len, names)) > UPRIGHT else 0)
     ax.set_ylim(min(0.0, float(np.nan_to_num(pairs["low"].min()))), 1.03)
     ax.set_xlabel(f"{_part(cells)} of {_short(reference)}")
     ax.set_ylabel("CKA at the same position")
-    ax.grid(axis="y", linewidth=0.4, alpha=0.5)
+    ax.grid(axis="y", alpha=0.5)
     ax.legend(title=f"{_short(reference)} against", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
@@ -185,25 +185,23 @@ def cka_density(place: FigureBase | Axes, diagonal: pd.DataFrame, reference: str
     for row in pairs[pairs["relation"].isin(KINDS)].itertuples():
         kind = KINDS[row.relation]
         ax.axhspan(*np.nan_to_num([row.low, row.high], nan=row.mean), color=colour(kind), alpha=0.25, linewidth=0)
-        ax.axhline(
-            row.mean, color=colour(kind), linewidth=0.8, label=f"{row.network_b} ({MEANINGS[kind].split(': ')[1]})"
-        )
+        ax.axhline(row.mean, color=colour(kind), linewidth=sized(0.8), label=_control(str(row.network_b), kind))
     points = pairs[pairs["network_b"].isin(sparse)].sort_values("density_b", ascending=False)
     centres = points.groupby("density_b")["mean"].mean()
-    ax.plot(1 / centres.index, centres, color=colour(0), linewidth=0.8)
+    ax.plot(1 / centres.index, centres, color=colour(0), linewidth=sized(0.8))
     spread = np.nan_to_num([points["mean"] - points["low"], points["high"] - points["mean"]])
     name = f"{_short(reference)} and a sparse MLP"
-    style: dict[str, Any] = {"fmt": "o", "color": colour(0), "capsize": 2, "elinewidth": 1, "label": name}
+    style: dict[str, Any] = {"fmt": "o", "color": colour(0), "capsize": sized(2), "elinewidth": sized(1), "label": name}
     ax.errorbar(1 / points["density_b"], points["mean"], yerr=spread, **style)
     own = float(pairs["density_a"].iloc[0])
     if np.isfinite(own):
-        ax.axvline(1 / own, color="black", linestyle=":", linewidth=0.8, label=f"1/p of {_short(reference)}")
+        ax.axvline(1 / own, color="black", linestyle=":", linewidth=sized(0.8), label=f"1/p of {_short(reference)}")
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.set_ylim(min(0.0, float(np.nan_to_num(pairs["low"].min()))), 1.03)
     ax.set_xlabel("1/p of the sparse MLP")
-    ax.set_ylabel("mean CKA of blocks at the same position")
-    ax.grid(axis="y", linewidth=0.4, alpha=0.5)
+    ax.set_ylabel("mean CKA of blocks\nat the same position")
+    ax.grid(axis="y", alpha=0.5)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 

@@ -15,9 +15,9 @@ from mixanalysis.errors import UsageError
 from mixanalysis.models import Network
 from mixanalysis.report.cka_drawings import Drawing
 from mixanalysis.report.figures import spectrum_sweep, spectrum_training
-from mixanalysis.report.folder import Request, opened
-from mixanalysis.report.style import FigureFormat, figure
-from mixanalysis.report.writer import Stage, spectrum_drawings, width_drawings
+from mixanalysis.report.folder import Request, Stage, opened
+from mixanalysis.report.style import COLUMN, PAPER, TEXT, Look
+from mixanalysis.report.writer import spectrum_drawings, width_drawings
 from mixanalysis.results import WIDTH_OPTIMA, records
 from mixanalysis.selection import matching
 from mixanalysis.spectra import SpectrumResult, spectrum
@@ -41,7 +41,7 @@ def spectrum_report(
     initial: Network | None = None,
     over_training: bool = False,
     jobs: int = 1,
-    kind: FigureFormat = "png",
+    look: Look = PAPER,
     force: bool = False,
     stage: Stage = lambda _name: None,
 ) -> SpectrumResult:
@@ -61,7 +61,7 @@ def spectrum_report(
         initial: analyse W - W0.
         over_training: also draw s_max, edge and outliers against the epoch of the checkpoints of one run.
         jobs: layers at once.
-        kind: file format of the figures.
+        look: file format and style of the figures.
         force: also write into a folder that holds files of others.
         stage: asked for a progress callback.
 
@@ -71,7 +71,7 @@ def spectrum_report(
     """
     steps = epochs_of(networks) if over_training else {}
     inputs = [*networks, *([] if initial is None else [initial])]
-    with opened(out, request, networks=inputs, kind=kind, force=force) as folder:
+    with opened(out, request, networks=inputs, look=look, force=force) as folder:
         result = spectrum(
             *networks,
             variance=variance,
@@ -89,9 +89,9 @@ def spectrum_report(
         folder.table("singular_values", result.values)
         drawings = spectrum_drawings(result)
         for name, size, draw, arguments, _ in drawings:
-            folder.figure(name, figure(draw, size, *arguments))
+            folder.figure(name, draw, size, *arguments)
         if over_training:
-            folder.figure("spectrum_training", figure(spectrum_training, (7.0, 3.4), result.summary, steps))
+            folder.figure("spectrum_training", spectrum_training, (TEXT, 3.4), result.summary, steps)
     return result
 
 
@@ -122,7 +122,7 @@ def sweep_report(
     widths: Sequence[int],
     convention: Convention,
     seeds: int,
-    kind: FigureFormat = "png",
+    look: Look = PAPER,
     force: bool = False,
     stage: Stage = lambda _name: None,
 ) -> pd.DataFrame:
@@ -131,10 +131,10 @@ def sweep_report(
     Raises:
         UsageError: the folder holds files of others, or a number is out of range.
     """
-    with opened(out, request, kind=kind, force=force) as folder:
+    with opened(out, request, look=look, force=force) as folder:
         table = sweep(omega, expansion, widths, convention=convention, seeds=seeds, progress=stage("sweep"))
         folder.table("spectrum_sweep", table)
-        folder.figure("spectrum_sweep", figure(spectrum_sweep, (4.6, 3.2), table))
+        folder.figure("spectrum_sweep", spectrum_sweep, (COLUMN, 3.0), table)
     return table
 
 
@@ -168,7 +168,7 @@ def width_report(
     out: Path,
     request: Request,
     *,
-    kind: FigureFormat = "png",
+    look: Look = PAPER,
     force: bool = False,
 ) -> WidthResult:
     """Lines p(m) and m(C) for each Omega and for that of each network, written to `out`.
@@ -179,7 +179,7 @@ def width_report(
         expansions: (gamma_S, gamma_C) of the lines of `omegas`.
         out: the folder.
         request: what was asked for.
-        kind: file format of the figures.
+        look: file format and style of the figures.
         force: also write into a folder that holds files of others.
 
     Raises:
@@ -196,12 +196,12 @@ def width_report(
         WIDTH_OPTIMA.frame(width.optimum_row(omega, gammas) for omega, gammas in wanted),
         width.points(networks),
     )
-    with opened(out, request, networks=networks, kind=kind, force=force) as folder:
+    with opened(out, request, networks=networks, look=look, force=force) as folder:
         folder.table("width_line", result.lines)
         folder.table("width_channels", result.channels)
         folder.table("width_optima", result.optima)
         folder.table("width_points", result.points)
         drawings: list[Drawing] = width_drawings(result.lines, result.channels, result.points)
         for name, size, draw, arguments, _ in drawings:
-            folder.figure(name, figure(draw, size, *arguments))
+            folder.figure(name, draw, size, *arguments)
     return result

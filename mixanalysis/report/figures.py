@@ -12,7 +12,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mixanalysis.report.histograms import bin_edges, outlier_values
-from mixanalysis.report.style import axes_of, colour, marker
+from mixanalysis.report.style import axes_of, colour, marker, sized
 from mixanalysis.spectra import nulls
 
 SIGNIFICANT = 0.01
@@ -68,8 +68,8 @@ def spectrum_histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls
         ax.axvline(law.expected, color=colour(1), linestyle="--", label="edge of the null")
     outliers = outlier_values(layer, own)
     # without a point, a line that isn't clipped has no bounds to lay out
-    style: dict[str, Any] = {"color": colour(3), "markersize": 9, "clip_on": not len(outliers), "label": "outliers"}
-    ax.plot(outliers, np.zeros(len(outliers)), "|", **style)
+    style: dict[str, Any] = {"color": colour(3), "markersize": sized(9), "clip_on": not len(outliers)}
+    ax.plot(outliers, np.zeros(len(outliers)), "|", label="outliers", **style)
     ax.plot(
         [layer["s_max"]],
         [0],
@@ -80,7 +80,7 @@ def spectrum_histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls
         label="largest value",
     )
     p = layer["p_value"]
-    ax.set_title(f"{short_layer(layer['layer'])}\n{p_text(p)}", fontsize=7)
+    ax.set_title(f"{short_layer(layer['layer'])}\n{p_text(p)}", fontsize=sized(7))
     ax.set_xlim(0.0, top)
     ax.yaxis.set_major_locator(MaxNLocator(3))
     ax.xaxis.set_major_locator(MaxNLocator(4))
@@ -93,16 +93,16 @@ def spectrum_edges(place: FigureBase | Axes, summary: pd.DataFrame) -> None:
     for index, (name, rows) in enumerate(known.groupby("network", sort=False)):
         ratio = (rows["s_max"] / rows["null_edge"]).to_numpy()
         position = np.arange(1, len(rows) + 1)
-        ax.plot(position, ratio, color=colour(index), linewidth=0.7)
+        ax.plot(position, ratio, color=colour(index), linewidth=sized(0.7))
         beyond = (rows["p_value"] < SIGNIFICANT).to_numpy()
         for chosen, face in ((beyond, colour(index)), (~beyond, "white")):
             shape: dict[str, Any] = {"marker": marker(index), "linestyle": "none", "color": colour(index)}
             ax.plot(position[chosen], ratio[chosen], markerfacecolor=face, **shape)
         ax.plot([], [], marker=marker(index), color=colour(index), label=str(name))
-    ax.axhline(1.0, color="black", linestyle="--", linewidth=0.8)
+    ax.axhline(1.0, color="black", linestyle="--", linewidth=sized(0.8))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("layer, in forward order")
-    ax.set_ylabel("largest singular value / edge of the null")
+    ax.set_ylabel("largest singular value\nover the edge of the null")
     if len(known):
         ax.legend(title=f"filled: Tracy-Widom p < {SIGNIFICANT}", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
@@ -120,9 +120,9 @@ def spectrum_training(fig: FigureBase, summary: pd.DataFrame, steps: Mapping[str
     for index, (layer, rows) in enumerate(table.groupby("layer", sort=False)):
         shade = colour(index)
         left.plot(rows["step"], rows["s_max"], f"{marker(index)}-", color=shade, label=short_layer(str(layer)))
-        left.plot(rows["step"], rows["null_edge"], ":", color=shade, linewidth=0.8)
+        left.plot(rows["step"], rows["null_edge"], ":", color=shade, linewidth=sized(0.8))
         right.plot(rows["step"], rows["outliers"], f"{marker(index)}-", color=shade)
-    left.set_ylabel("largest singular value (dotted: edge of the null)")
+    left.set_ylabel("largest singular value\n(dotted: edge of the null)")
     right.set_ylabel("outliers")
     for ax in (left, right):
         ax.set_xlabel("epoch")
@@ -143,7 +143,7 @@ def spectrum_sweep(place: FigureBase | Axes, table: pd.DataFrame) -> None:
     first = table.iloc[0]
     spread = np.nan_to_num(table["standard_error"])
     found = f"mean of {first['seeds']} seeds"
-    ax.errorbar(wide, table["s_max"], yerr=spread, fmt="o", color=colour(0), capsize=2, label=found, zorder=3)
+    ax.errorbar(wide, table["s_max"], yerr=spread, fmt="o", color=colour(0), capsize=sized(2), label=found, zorder=3)
     ax.plot(wide, table["predicted"], color=colour(1), label="graph edge or heaviest hub (heuristic)")
     ax.plot(wide, table["bulk_edge"], color=colour(2), linestyle="-.", label="graph edge")
     ax.plot(wide, table["first_order_edge"], color=colour(4), linestyle="--", label="first-order edge")
@@ -152,7 +152,8 @@ def spectrum_sweep(place: FigureBase | Axes, table: pd.DataFrame) -> None:
     ax.set_xscale("log")
     ax.set_xlabel("γ m")
     ax.set_ylabel("largest singular value")
-    ax.set_title(f"Ω = {first['omega']:.4g}, γ = {first['expansion']:.3g}, density: {first['convention']}", fontsize=7)
+    title = f"Ω = {first['omega']:,.6g}, γ = {first['expansion']:.3g}, density: {first['convention']}"
+    ax.set_title(title, fontsize=sized(7))
     ax.legend(loc="upper left")
 
 
@@ -168,16 +169,16 @@ def width_lines(place: FigureBase | Axes, lines: pd.DataFrame, points: pd.DataFr
     for index, (key, table) in enumerate(lines.groupby(["omega", "expansion"], sort=False)):
         connections, gamma = key
         shade = colour(index)
-        name = f"Ω = {connections:.4g}, γ = {gamma:.3g}"
-        ax.plot(table["width"], table["density"], color=shade, linewidth=0.9, label=name)
+        name = f"Ω = {connections:,.6g}, γ = {gamma:.3g}"
+        ax.plot(table["width"], table["density"], color=shade, linewidth=sized(0.9), label=name)
         mixer = table[table["mixer"]]
-        ax.plot(mixer["width"], mixer["density"], color=shade, linewidth=2.6, alpha=0.35)
+        ax.plot(mixer["width"], mixer["density"], color=shade, linewidth=sized(2.6), alpha=0.35)
         ax.plot(
             mixer["width"].tail(1),
             mixer["density"].tail(1),
             marker="|",
             color=shade,
-            markersize=14,
+            markersize=sized(14),
             linestyle="none",
         )
     for index, row in enumerate(points.itertuples()):
@@ -187,9 +188,9 @@ def width_lines(place: FigureBase | Axes, lines: pd.DataFrame, points: pd.DataFr
             [row.density],
             marker(index),
             color=colour(index),
-            markersize=max(13 - 2 * index, 4),
+            markersize=sized(max(13 - 2 * index, 4)),
             markerfacecolor="none",
-            markeredgewidth=1.3,
+            markeredgewidth=sized(1.3),
             label=f"{row.network} (m = {row.width}, p = {row.density:.3g})",
         )
     ax.set_xscale("log")
@@ -199,8 +200,9 @@ def width_lines(place: FigureBase | Axes, lines: pd.DataFrame, points: pd.DataFr
         axis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("effective width m")
     ax.set_ylabel("density p")
-    ax.grid(which="major", linewidth=0.4, alpha=0.5)
-    ax.legend(title="thick: a Mixer exists; bar: the widest one", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    ax.grid(which="major", alpha=0.5)
+    title = "thick: a Mixer exists; bar: the widest one"
+    ax.legend(title=title, loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=0.6)
 
 
 def channel_lines(fig: FigureBase, table: pd.DataFrame) -> None:
@@ -209,7 +211,7 @@ def channel_lines(fig: FigureBase, table: pd.DataFrame) -> None:
     for index, (key, rows) in enumerate(table.groupby(["omega", "expansion_token", "expansion_channel"], sort=False)):
         connections, gamma_s, gamma_c = key
         gamma = f"{gamma_s:.3g}" if gamma_s == gamma_c else f"({gamma_s:.3g}, {gamma_c:.3g})"
-        name = f"Ω = {connections:.3g}, γ = {gamma}"
+        name = f"Ω = {connections:,.6g}, γ = {gamma}"
         for ax, column in ((left, "width"), (right, "density")):
             ax.plot(rows["channels"], rows[column], color=colour(index), label=name)
     for ax, label in ((left, "effective width m"), (right, "density p")):
@@ -217,7 +219,7 @@ def channel_lines(fig: FigureBase, table: pd.DataFrame) -> None:
         ax.set_yscale("log")
         ax.set_xlabel("channels C")
         ax.set_ylabel(label)
-        ax.grid(which="major", linewidth=0.4, alpha=0.5)
+        ax.grid(which="major", alpha=0.5)
     handles, labels = left.get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=2)
 

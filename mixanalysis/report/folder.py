@@ -8,14 +8,13 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from mixanalysis._version import __version__
 from mixanalysis.checkpoints import open_checkpoint
@@ -23,8 +22,11 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, UsageError
 from mixanalysis.files import alone, sha256, temporary_folder, write_text
 from mixanalysis.models import Provenance
-from mixanalysis.report.style import FigureFormat, save_figure
+from mixanalysis.report.style import PAPER, Look, figure, save_figure
 from mixanalysis.results import to_json
+
+Stage = Callable[[str], Callable[[int, int], None] | None]
+"""Asked for a progress callback when a stage of that name begins."""
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -65,11 +67,11 @@ class OutputFolder:
 
     Args:
         folder: a temporary folder.
-        kind: file format of the figures.
+        look: file format and style of the figures.
     """
 
-    def __init__(self, folder: Path, kind: FigureFormat) -> None:
-        self.folder, self.kind = folder, kind
+    def __init__(self, folder: Path, look: Look) -> None:
+        self.folder, self.look = folder, look
         self.outputs: list[str] = []
 
     def table(self, name: str, frame: pd.DataFrame) -> None:
@@ -77,9 +79,10 @@ class OutputFolder:
         path = self.path(f"tables/{name}.csv")
         frame.to_csv(path, index=False, lineterminator="\n")
 
-    def figure(self, name: str, figure: Figure) -> None:
-        """Write figures/name in the folder's format."""
-        save_figure(figure, self.path(f"figures/{name}.{self.kind}"), self.kind)
+    def figure(self, name: str, draw: Callable[..., None], size: Sequence[float], *arguments: Any) -> None:
+        """Write figures/name, `size` in inches of a paper, drawn by draw(figure, *arguments)."""
+        drawn = figure(draw, size, *arguments, style=self.look.style)
+        save_figure(drawn, self.path(f"figures/{name}.{self.look.format}"), self.look)
 
     def path(self, name: str) -> Path:
         """Register a file and say where to write it."""
@@ -97,7 +100,7 @@ def opened(
     networks: Iterable[Read] = (),
     dataset: Dataset | Mapping[str, Any] | None = None,
     device: str = "cpu",
-    kind: FigureFormat = "png",
+    look: Look = PAPER,
     force: bool = False,
     ours: Sequence[str] = (),
 ) -> Iterator[OutputFolder]:
@@ -109,7 +112,7 @@ def opened(
         networks: the checkpoints that were read.
         dataset: the data that were used, or what is known of them.
         device: where the networks ran.
-        kind: file format of the figures.
+        look: file format and style of the figures.
         force: also write into a folder that holds files of others; they stay unless the names are equal.
         ours: names in `out` that are not files of others, though no manifest lists them.
 
@@ -124,7 +127,7 @@ def opened(
     with alone(out), temporary_folder(out) as temporary:
         previous = previous_outputs(out, force=force, ours=ours)
         before = stamps(networks)
-        folder = OutputFolder(temporary, kind)
+        folder = OutputFolder(temporary, look)
         yield folder
         manifest = {
             "schema_version": SCHEMA_VERSION,

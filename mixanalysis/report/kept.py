@@ -9,9 +9,8 @@ from mixanalysis.datasets import open_dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.models import Network
 from mixanalysis.report.cka_drawings import slug
-from mixanalysis.report.folder import Request, inputs, opened
+from mixanalysis.report.folder import Request, Stage, inputs, opened
 from mixanalysis.report.similarity import Comparison, check_device
-from mixanalysis.report.writer import Stage
 from mixanalysis.similarity import Contender, Kernel, Stored, store
 from mixanalysis.similarity.stored import SUFFIX, What
 

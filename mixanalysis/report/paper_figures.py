@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from mixanalysis.report.style import colour, marker
+from mixanalysis.report.style import colour, marker, sized
 from mixanalysis.results import INTERVAL, SEED_INTERVAL
 
 DODGE = 2.5
@@ -40,12 +40,12 @@ def _lines(fig: FigureBase, ax: Axes, points: pd.DataFrame, order: Sequence[str]
             yerr=spread,
             fmt=f"{marker(index)}-" if len(rows) > 1 else marker(index),
             color=colour(index),
-            capsize=2,
-            elinewidth=0.8,
+            capsize=sized(2),
+            elinewidth=sized(0.8),
             label=str(name),
         )
         # intervals at one place stand side by side; limits and data are those of the table
-        aside = DODGE * (index - (len(order) - 1) / 2) / 72
+        aside = sized(DODGE) * (index - (len(order) - 1) / 2) / 72
         offset = ScaledTranslation(aside, 0, cast("Figure", fig).dpi_scale_trans)
         for artist in drawn.get_children():
             artist.set_transform(artist.get_transform() + offset)
@@ -76,7 +76,7 @@ def curves(fig: FigureBase, points: pd.DataFrame, x_scale: str = "linear", marks
         _lines(fig, ax, rows, order)
         _finish(ax, rows, name, x_scale)
         for where, label in (marks or {}).get(name, ()):
-            ax.axvline(where, color="black", linestyle=":", linewidth=0.9, label=label)
+            ax.axvline(where, color="black", linestyle=":", linewidth=sized(0.9), label=label)
         axes.append(ax)
     axes[0].set_ylabel(f"{points.iloc[0]['y_name']}\n({SEED_INTERVAL})")
     _legend(fig, axes)
@@ -98,7 +98,7 @@ def _finish(ax: Axes, rows: pd.DataFrame, title: str, x_scale: str) -> None:
         ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(str(rows.iloc[0]["x_name"]))
     ax.set_title(title)
-    ax.grid(axis="y", linewidth=0.4, alpha=0.5)
+    ax.grid(axis="y", alpha=0.5)
 
 
 def similarity(fig: FigureBase, table: pd.DataFrame, points: pd.DataFrame, marks: Marks) -> None:
@@ -127,17 +127,18 @@ def similarity(fig: FigureBase, table: pd.DataFrame, points: pd.DataFrame, marks
                 yerr=spread,
                 fmt=marker(index),
                 color=colour(index),
-                markersize=2,
-                elinewidth=0.6,
+                markersize=sized(2),
+                elinewidth=sized(0.6),
                 alpha=0.45,
             )
         _lines(fig, ax, rows, order)
         _finish(ax, rows, name, "log2")
         for where, label in marks.get(name, ()):
-            ax.axvline(where, color="black", linestyle=":", linewidth=0.9, label=label)
+            ax.axvline(where, color="black", linestyle=":", linewidth=sized(0.9), label=label)
         ax.set_ylim(min(0.0, float(np.nanmin(own["low"]))), 1.0)
         axes.append(ax)
-    axes[0].set_ylabel(f"{points.iloc[0]['y_name']}\nthick: {SEED_INTERVAL}\npale: {INTERVAL}")
+    label = f"{points.iloc[0]['y_name']}\nthick: {SEED_INTERVAL}\npale: {INTERVAL}"
+    axes[0].set_ylabel(label, fontsize=sized(7))
     _legend(fig, axes, columns=2)
 
 
@@ -155,13 +156,17 @@ def trials(fig: FigureBase, table: pd.DataFrame, points: pd.DataFrame) -> None:
         for index, row in enumerate(rows.itertuples()):
             dots = own[own["series"] == row.series]["test_error"].dropna()
             places = index + 0.15 + 0.2 * np.arange(len(dots)) / max(len(dots) - 1, 1)
-            ax.plot(places, dots, marker(index), color=colour(index), markersize=3, alpha=0.5)
+            ax.plot(places, dots, marker(index), color=colour(index), markersize=sized(3), alpha=0.5)
             spread = np.nan_to_num([[row.mean - row.low], [row.high - row.mean]])
-            ax.errorbar([index], [row.mean], yerr=spread, fmt=marker(index), color=colour(index), capsize=3)
-        ax.set_xticks(range(len(rows)), list(rows["series"]), rotation=30 if len(rows) > 2 else 0, ha="center")
+            ax.errorbar([index], [row.mean], yerr=spread, fmt=marker(index), color=colour(index), capsize=sized(3))
+        ax.set_xticks(range(len(rows)), list(rows["series"]))
+        if len(rows) > 2:
+            ax.tick_params(axis="x", rotation=30)
+            for label in ax.get_xticklabels():
+                label.set(ha="right", rotation_mode="anchor")
         ax.set_xlim(-0.5, len(rows) - 0.3)
         ax.set_title(name)
-        ax.grid(axis="y", linewidth=0.4, alpha=0.5)
+        ax.grid(axis="y", alpha=0.5)
         axes.append(ax)
     axes[0].set_ylabel(f"{points.iloc[0]['y_name']}\n({SEED_INTERVAL}; pale: each run)")
 
@@ -182,17 +187,17 @@ def width_against_channels(fig: FigureBase, channels: pd.DataFrame, lines: pd.Da
     for index, (best, rows, sparse) in enumerate(each):
         gammas = best.expansion_token, best.expansion_channel
         gamma = f"{gammas[0]:.3g}" if gammas[0] == gammas[1] else f"({gammas[0]:.3g}, {gammas[1]:.3g})"
-        label = f"Ω = {best.omega:.4g}, γ = {gamma}"
+        label = f"Ω = {best.omega:,.6g}, γ = {gamma}"
         for ax, (x, y) in zip(panels, places, strict=True):
             ax.plot(rows[x], rows[y], color=colour(index), label=label)
-            ax.plot([getattr(best, x)], [getattr(best, y)], marker(index), color=colour(index), markersize=4)
-        panels[2].plot(sparse["width"], sparse["density"], color=colour(index), linestyle=":", linewidth=0.9)
+            ax.plot([getattr(best, x)], [getattr(best, y)], marker(index), color=colour(index), markersize=sized(4))
+        panels[2].plot(sparse["width"], sparse["density"], color=colour(index), linestyle=":", linewidth=sized(0.9))
     for ax, (x, y) in zip(panels, places, strict=True):
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlabel(names[x] + ("\n(dotted: SW-MLP)" if ax is panels[2] else ""))
         ax.set_ylabel(names[y])
-        ax.grid(which="major", linewidth=0.4, alpha=0.5)
+        ax.grid(which="major", alpha=0.5)
     _legend(fig, [panels[0]])
 
 
@@ -223,10 +228,11 @@ def costs(fig: FigureBase, table: pd.DataFrame) -> None:
         places = np.arange(len(COSTS)) + (index - (len(table) - 1) / 2) * 0.25
         ax.bar(places, ratios, width=0.23, color=colour(index), label=row.family)
         for place, ratio in zip(places, ratios, strict=True):
-            ax.annotate(f"{ratio:.3g}", (place, ratio), (0, 1), textcoords="offset points", ha="center", fontsize=6)
+            above: dict[str, Any] = {"xytext": (0, sized(1)), "textcoords": "offset points", "ha": "center"}
+            ax.annotate(f"{ratio:.3g}", (place, ratio), fontsize=sized(6), **above)
     ax.set_yscale("log")
     ax.set_xticks(range(len(COSTS)), list(COSTS.values()))
-    ax.axhline(1.0, color="black", linewidth=0.7)
+    ax.axhline(1.0, color="black", linewidth=sized(0.7))
     ax.set_ylabel("over the Mixer's")
     ax.set_title(f"m = {mixer['width']}, batches of {mixer['batch_size']} images, {mixer['device']}")
     _legend(fig, [ax])

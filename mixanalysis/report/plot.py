@@ -16,7 +16,7 @@ from matplotlib.figure import Figure, FigureBase
 from mixanalysis.errors import UsageError
 from mixanalysis.report import cka_figures, figures
 from mixanalysis.report.cka_figures import Scale
-from mixanalysis.report.style import axes_of, figure
+from mixanalysis.report.style import COLUMN, TEXT, axes_of, figure
 from mixanalysis.results import WIDTH_POINTS
 from mixanalysis.selection import meant
 from mixanalysis.similarity import CKAResult
@@ -50,12 +50,12 @@ def cka_heatmap(
     if cells.empty:
         known = [f"{a} and {b}" for a, b in result.diagonal[["network_a", "network_b"]].itertuples(index=False)]
         raise UsageError(f"{pair[0]} and {pair[1]} were not compared in this order; these were: {', '.join(known)}")
-    return _drawn(cka_figures.cka_heatmap, (3.6, 3.3), ax, cells, scale)
+    return _drawn(cka_figures.cka_heatmap, (COLUMN, 3.1), ax, cells, scale)
 
 
 def cka_means(result: CKAResult, *, ax: Axes | None = None) -> Figure:
     """Mean of the diagonal of every pair that has one, with its interval."""
-    return _drawn(cka_figures.cka_means, (5.4, 1.0 + 0.22 * len(result.diagonal)), ax, result.diagonal)
+    return _drawn(cka_figures.cka_means, (TEXT, 1.0 + 0.22 * len(result.diagonal)), ax, result.diagonal)
 
 
 def cka_profile(result: CKAResult, reference: str | None = None, *, ax: Axes | None = None) -> Figure:
@@ -71,12 +71,12 @@ def cka_profile(result: CKAResult, reference: str | None = None, *, ax: Axes | N
     """
     labels = list(dict.fromkeys(result.diagonal["network_a"]))
     chosen = _known(reference or labels[0], labels)
-    return _drawn(cka_figures.cka_profile, (5.6, 2.9), ax, result.cells, result.diagonal, chosen)
+    return _drawn(cka_figures.cka_profile, (TEXT, 2.7), ax, result.cells, result.diagonal, chosen)
 
 
 def spectrum_edges(result: SpectrumResult, *, ax: Axes | None = None) -> Figure:
     """Largest singular value over its null's edge, layer by layer, for every network."""
-    return _drawn(figures.spectrum_edges, (5.6, 2.9), ax, result.summary)
+    return _drawn(figures.spectrum_edges, (TEXT, 2.7), ax, result.summary)
 
 
 def spectrum_histogram(
@@ -107,7 +107,7 @@ def spectrum_histogram(
         panel.set_ylabel("density")
         panel.legend()
 
-    return _drawn(draw, (4.2, 3.0), ax)
+    return _drawn(draw, (COLUMN, 2.6), ax)
 
 
 def width_lines(lines: pd.DataFrame, points: pd.DataFrame | None = None, *, ax: Axes | None = None) -> Figure:
@@ -118,7 +118,7 @@ def width_lines(lines: pd.DataFrame, points: pd.DataFrame | None = None, *, ax: 
         points: rows of `width.points`, networks to be drawn.
         ax: axes to draw on.
     """
-    return _drawn(figures.width_lines, (5.6, 3.2), ax, lines, WIDTH_POINTS.frame([]) if points is None else points)
+    return _drawn(figures.width_lines, (TEXT, 3.0), ax, lines, WIDTH_POINTS.frame([]) if points is None else points)
 
 
 def _drawn(draw: Callable[..., None], size: tuple[float, float], ax: Axes | None, *arguments: Any) -> Figure:

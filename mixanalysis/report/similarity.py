@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,8 @@ from mixanalysis.features import Pooling, Position
 from mixanalysis.models import Network, to_dict
 from mixanalysis.report.cka_drawings import similarity_drawings
 from mixanalysis.report.cka_figures import Scale
-from mixanalysis.report.folder import Request, data_record, inputs, opened
-from mixanalysis.report.style import FigureFormat, figure
-from mixanalysis.report.writer import Stage
+from mixanalysis.report.folder import Request, Stage, data_record, inputs, opened
+from mixanalysis.report.style import PAPER, Look
 from mixanalysis.selection import matching
 from mixanalysis.similarity import CKAResult, Contender, OwnModel, Resume, Stored, Subject, cka
 from mixanalysis.similarity.estimators import Covariate
@@ -107,7 +106,7 @@ def cka_report(
     limit: int | None = None,
     device: str = "cpu",
     seed: int = 0,
-    kind: FigureFormat = "png",
+    look: Look = PAPER,
     scale: Scale = "unit",
     force: bool = False,
     resume: bool = False,
@@ -127,7 +126,7 @@ def cka_report(
         limit: use only the first images.
         device: where the networks run.
         seed: of random data and of permutations.
-        kind: file format of the figures.
+        look: file format and style of the figures.
         scale: colours of the heat maps from 0 to 1 ("unit"), or over the values that there are ("auto").
         force: also write into a folder that holds files of others.
         resume: keep finished batches in a hidden folder beside `out` until all is written, and start from those of a
@@ -141,32 +140,26 @@ def cka_report(
     how = how or Comparison()
     device = distributed.own_device(device)
     check_device(device)
-    nothing: Control = ""
-    stands = [*controls, *[nothing] * (len(networks) - len(controls))]
     dataset, record = _data(networks, how, data, limit, seed)
     here = distributed.world()
     with contextlib.ExitStack() as stack:
         folder = None
         if here.leads:
             folder = stack.enter_context(
-                opened(out, request, networks=networks, dataset=record, device=device, kind=kind, force=force)
+                opened(out, request, networks=networks, dataset=record, device=device, look=look, force=force)
             )
-        sources = [how.source(network, control, device) for network, control in zip(networks, stands, strict=True)]
-        state = Resume(out.parent / f".{out.name}.resume", _key(networks, sources, record, how, seed))
-        result = cka(
-            *sources,
-            data=dataset,
-            estimator=how.estimator,
-            kernel=how.kernel,
-            bandwidth=how.bandwidth,
-            covariate=how.covariate,
-            batch_size=how.batch_size,
-            tolerance=how.tolerance,
-            measures=how.measures,
-            permutations=how.permutations,
+        progress = stage("CKA") if here.leads else None
+        result, state = compare(
+            networks,
+            how,
+            dataset,
+            record,
+            out,
+            controls=controls,
+            device=device,
             seed=seed,
-            resume=state if resume else None,
-            progress=stage("CKA") if here.leads else None,
+            resume=resume,
+            progress=progress,
         )
         if folder is not None:
             folder.table("cka", result.cells)
@@ -175,10 +168,49 @@ def cka_report(
             if how.measures:
                 folder.table("similarity", result.companions)
             for name, size, draw, arguments, _ in similarity_drawings(networks[0].label, result, scale):
-                folder.figure(name, figure(draw, size, *arguments))
+                folder.figure(name, draw, size, *arguments)
     if here.leads:
         state.clear()
     return result
+
+
+def compare(
+    networks: Sequence[Contender],
+    how: Comparison,
+    dataset: Dataset,
+    record: Mapping[str, Any],
+    out: Path,
+    *,
+    controls: Sequence[Control] = (),
+    device: str = "cpu",
+    seed: int = 0,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[CKAResult, Resume]:
+    """CKA of every pair, and the state of finished batches, to be cleared once all is written.
+
+    The parameters are those of `cka_report`; `record` is what is known of the data.
+    """
+    nothing: Control = ""
+    stands = [*controls, *[nothing] * (len(networks) - len(controls))]
+    sources = [how.source(network, control, device) for network, control in zip(networks, stands, strict=True)]
+    state = Resume(out.parent / f".{out.name}.resume", _key(networks, sources, record, how, seed))
+    result = cka(
+        *sources,
+        data=dataset,
+        estimator=how.estimator,
+        kernel=how.kernel,
+        bandwidth=how.bandwidth,
+        covariate=how.covariate,
+        batch_size=how.batch_size,
+        tolerance=how.tolerance,
+        measures=how.measures,
+        permutations=how.permutations,
+        seed=seed,
+        resume=state if resume else None,
+        progress=progress,
+    )
+    return result, state
 
 
 def cka_cost(

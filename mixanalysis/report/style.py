@@ -1,9 +1,10 @@
-"""One style sheet: colours that colour-blind readers can tell apart, sizes that fit a column, fixed metadata."""
+"""One style sheet for papers and slides: colours that colour-blind readers can tell apart, sizes that fit a column."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,45 +15,104 @@ from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.transforms import Bbox
 
 FigureFormat = Literal["png", "svg", "pdf"]
+StyleName = Literal["paper", "slides"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 """Okabe and Ito's colours, in an order that keeps neighbours apart."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
-COLUMN = 3.4
-"""Width of a journal's column in inches."""
+COLUMN, TEXT = 3.25, 6.75
+"""Widths in inches of a column and of the whole text of a paper (those of ICML); figures have one of them."""
 
-DPI = 200
 
-_STYLE: dict[Any, Any] = {
+@dataclass(frozen=True)
+class Sheet:
+    """What a style changes.
+
+    Attributes:
+        font: size of text in points; lines, marks and small print follow it.
+        enlarged: size of a figure over that in a paper.
+        dpi: dots per inch of a PNG.
+    """
+
+    font: float
+    enlarged: float
+    dpi: int
+
+
+SHEETS: dict[StyleName, Sheet] = {"paper": Sheet(8.0, 1.0, 300), "slides": Sheet(17.0, 1.85, 160)}
+"""A figure as wide as the text fills a wide slide (13.33 in) but for its margins."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How figures are saved: file format, and style."""
+
+    format: FigureFormat = "png"
+    style: StyleName = "paper"
+
+
+PAPER = Look()
+
+
+def width_of(panels: int) -> float:
+    """Inches of a figure of so many panels side by side: a column or the whole text."""
+    return COLUMN if panels == 1 else TEXT
+
+
+_SIZES = {
     "font.size": 8.0,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8.0,
     "xtick.labelsize": 7.0,
     "ytick.labelsize": 7.0,
     "legend.fontsize": 7.0,
+    "legend.title_fontsize": 7.0,
+    "axes.linewidth": 0.7,
+    "axes.labelpad": 3.0,
+    "axes.titlepad": 5.0,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.0,
+    "lines.markeredgewidth": 1.0,
+    "grid.linewidth": 0.4,
+    "xtick.major.size": 3.0,
+    "xtick.major.width": 0.7,
+    "xtick.major.pad": 3.0,
+    "xtick.minor.size": 1.8,
+    "xtick.minor.width": 0.5,
+    "ytick.major.size": 3.0,
+    "ytick.major.width": 0.7,
+    "ytick.major.pad": 3.0,
+    "ytick.minor.size": 1.8,
+    "ytick.minor.width": 0.5,
+}
+"""In points, of the style "paper"."""
+
+_SETTINGS: dict[Any, Any] = {
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 4.0,
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "mixanalysis",
-    "figure.dpi": DPI,
-    "savefig.dpi": DPI,
+    "figure.dpi": 150,
 }
 
 
 @contextmanager
-def styled() -> Iterator[None]:
-    """Draw with the project's style, whatever the user's own settings are."""
+def styled(style: StyleName = "paper") -> Iterator[None]:
+    """Draw with one of the project's styles, whatever the user's own settings are."""
+    larger = SHEETS[style].font / _SIZES["font.size"]
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+        mpl.rcParams.update(_SETTINGS | {name: size * larger for name, size in _SIZES.items()})
         yield
+
+
+def sized(size: float) -> float:
+    """What is `size` points large where text has the size that it has in a paper, in the present settings."""
+    return size * float(mpl.rcParams["font.size"]) / _SIZES["font.size"]
 
 
 def colour(index: int) -> str:
@@ -65,10 +125,11 @@ def marker(index: int) -> str:
     return MARKERS[index % len(MARKERS)]
 
 
-def figure(draw: Callable[..., None], size: Sequence[float], *arguments: Any) -> Figure:
-    """A figure of its own, `size` in inches, drawn by draw(figure, *arguments)."""
-    with styled():
-        result = Figure(figsize=(size[0], size[1]), layout="constrained")
+def figure(draw: Callable[..., None], size: Sequence[float], *arguments: Any, style: StyleName = "paper") -> Figure:
+    """A figure of its own, `size` in inches of a paper, drawn by draw(figure, *arguments)."""
+    enlarged = SHEETS[style].enlarged
+    with styled(style):
+        result = Figure(figsize=(size[0] * enlarged, size[1] * enlarged), layout="constrained")
         draw(result, *arguments)
         settle(result)
     return result
@@ -102,12 +163,13 @@ def _rounded(box: Bbox) -> np.ndarray:
     return box.get_points().round(9)
 
 
-def save_figure(fig: FigureBase, path: Path, kind: FigureFormat) -> None:
+def save_figure(fig: FigureBase, path: Path, look: Look) -> None:
     """Save a figure without a date or a program's version in it, so that equal figures are equal files."""
     metadata = {
         "png": {"Software": None},
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-    }[kind]
-    with styled():
-        fig.savefig(path, format=kind, metadata=metadata)  # type: ignore[attr-defined]
+    }[look.format]
+    with styled(look.style):
+        dpi = SHEETS[look.style].dpi
+        fig.savefig(path, format=look.format, metadata=metadata, dpi=dpi)  # type: ignore[attr-defined]

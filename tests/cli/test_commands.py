@@ -318,6 +318,21 @@ class TestReport:
         assert strict(answer.stdout) == manifest("again")
         assert contents == {name: Path("again", name).read_bytes() for name in contents}
 
+    def test_against_a_floor_for_slides(self, run, networks):
+        arguments = ("report", networks["mixer"], "--floor", networks["sw-mlp"], "--limit", 32)
+        answer = run(*arguments, "--style", "slides", "--format", "svg", "--dtype", "float64", "-o", "out")
+        assert (answer.code, answer.stderr) == (0, "")
+        (row,) = pd.read_csv("out/tables/cka_diagonal.csv").to_dict("records")
+        assert (row["network_a"], row["network_b"], row["relation"]) == ("mixer", "sw-mlp", "floor")
+        said = manifest("out")["parameters"]
+        assert [said[name] for name in ("style", "format", "dtype", "floor")] == [
+            "slides",
+            "svg",
+            "float64",
+            [str(networks["sw-mlp"])],
+        ]
+        assert 'width="899.1pt"' in Path("out/figures/width.svg").read_text(encoding="utf-8")
+
 
 DRY = {
     "demo": ((), "reports/demo: report.pdf, report.html, figures, tables, checkpoints, manifest.json"),

@@ -216,7 +216,7 @@ class TestDensity:
         line = next(line for line in ax.lines if line.get_color() == colour(0) and line not in container)
         np.testing.assert_allclose(sorted(zip(*line.get_data(), strict=True)), [(1, 0.5), (16, 0.65)])
         assert ax.get_xscale() == "log"
-        assert labelled(ax) == ["1/p of the sparse MLP", "mean CKA of blocks at the same position"]
+        assert labelled(ax) == ["1/p of the sparse MLP", "mean CKA of blocks\nat the same position"]
 
     def test_floor_ceiling_and_its_own_density(self):
         ax = drawn(figures.cka_density, self.TABLE, "mixer", ["mlp", "sparse"]).axes[0]

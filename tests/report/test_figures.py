@@ -9,14 +9,30 @@ import pandas as pd
 import pytest
 from matplotlib import colors, rcParams
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from scipy.integrate import trapezoid
 
 from mixanalysis import width
 from mixanalysis.report import cka_figures, figures
-from mixanalysis.report.style import COLUMN, MARKERS, PALETTE, colour, figure, marker, save_figure, styled
+from mixanalysis.report.style import (
+    COLUMN,
+    MARKERS,
+    PALETTE,
+    PAPER,
+    SHEETS,
+    TEXT,
+    Look,
+    colour,
+    figure,
+    marker,
+    save_figure,
+    sized,
+    styled,
+    width_of,
+)
 from mixanalysis.results import SINGULAR_VALUES, SPECTRUM, WIDTH_POINTS
 from mixanalysis.spectra.nulls import Null
-from report.drawing import cells_of, drawn, filled, labelled
+from report.drawing import cells_of, diagonal_of, drawn, filled, labelled
 
 
 def layer_of(name="blocks.0.token.mlp.fc1", **values):
@@ -46,6 +62,13 @@ def values_of(layer, values, multiplicity=1):
         {"network": layer["network"], "layer": layer["layer"], "singular_value": value, "multiplicity": multiplicity}
         for value in values
     )
+
+
+PROFILE = (
+    cells_of(np.full((3, 3), 0.5)),
+    diagonal_of(("one", "two", "", 0.5, 0.4, 0.6)),
+    "one",
+)
 
 
 def laws_of(*layers):
@@ -161,7 +184,7 @@ class TestEdges:
         assert significant.get_markerfacecolor() == colour(0)
         assert second.get_ydata().tolist() == [1.0]
         assert ax.lines[-1].get_ydata() == [1, 1]
-        assert labelled(ax) == ["layer, in forward order", "largest singular value / edge of the null"]
+        assert labelled(ax) == ["layer, in forward order", "largest singular value\nover the edge of the null"]
         assert [text.get_text() for text in ax.get_legend().get_texts()] == ["net", "other"]
         assert ax.get_legend().get_title().get_text() == "filled: Tracy-Widom p < 0.01"
 
@@ -191,7 +214,7 @@ class TestWidth:
         assert labelled(ax) == ["effective width m", "density p"]
         assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
         assert [text.get_text() for text in ax.get_legend().get_texts()] == [
-            "Ω = 5.243e+05, γ = 2",
+            "Ω = 524,288, γ = 2",
             "Ω = 1e+06, γ = 1",
             "mixer (m = 4096, p = 0.0156)",
             "sparse (m = 1000, p = 1)",
@@ -218,7 +241,7 @@ class TestWidth:
         assert labelled(right) == ["channels C", "density p"]
         assert [text.get_text() for text in fig.legends[0].get_texts()] == [
             "Ω = 1e+08, γ = 1",
-            "Ω = 5.24e+05, γ = (0.5, 4)",
+            "Ω = 524,288, γ = (0.5, 4)",
         ]
 
 
@@ -243,7 +266,7 @@ class TestStyle:
         for size in (8.0, 20.0):
             before = rcParams["font.size"]
             rcParams["font.size"] = size
-            save_figure(figure(cka_figures.cka_heatmap, (4, 3), cells_of(np.eye(2))), tmp_path / "a.png", "png")
+            save_figure(figure(cka_figures.cka_heatmap, (4, 3), cells_of(np.eye(2))), tmp_path / "a.png", PAPER)
             rcParams["font.size"] = before
             contents.append((tmp_path / "a.png").read_bytes())
         assert contents[0] == contents[1]
@@ -251,7 +274,7 @@ class TestStyle:
     @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
     def test_equal_figures_are_equal_files_without_dates(self, kind, tmp_path):
         for name in ("a", "b"):
-            save_figure(figure(cka_figures.cka_heatmap, (4, 3), cells_of(np.eye(2))), tmp_path / name, kind)
+            save_figure(figure(cka_figures.cka_heatmap, (4, 3), cells_of(np.eye(2))), tmp_path / name, Look(kind))
         content = (tmp_path / "a").read_bytes()
         assert content == (tmp_path / "b").read_bytes()
         for trace in (b"CreationDate", b"Matplotlib v", b"<dc:date>", b"Software"):
@@ -260,7 +283,6 @@ class TestStyle:
     def test_colours_tell_neighbours_apart(self):
         assert len({colors.to_hex(name) for name in PALETTE}) == len(PALETTE) == len(MARKERS)
         assert (colour(len(PALETTE)), marker(len(MARKERS) + 1)) == (PALETTE[0], MARKERS[1])
-        assert 3 < COLUMN < 4
 
     def test_positions_have_no_digits_of_the_solver(self):
         pairs = [cells_of(np.eye(2), "one", name) for name in ("two", "three")]
@@ -278,3 +300,40 @@ class TestStyle:
         result = figure(cka_figures.cka_heatmap, (4, 3), cells_of(np.eye(2)))
         assert isinstance(result, Figure)
         assert result.get_size_inches().tolist() == [4, 3]
+
+    def test_papers_have_300_dots_an_inch_and_columns(self, tmp_path):
+        save_figure(figure(cka_figures.cka_heatmap, (COLUMN, 3), cells_of(np.eye(2))), tmp_path / "a.png", PAPER)
+        assert imread(tmp_path / "a.png").shape[:2] == (900, round(300 * COLUMN))
+        assert 3 < COLUMN < 3.5
+        assert 2 * COLUMN < TEXT < 7.1
+        assert [width_of(panels) for panels in (1, 2, 3)] == [COLUMN, TEXT, TEXT]
+
+    @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+    def test_slides_show_the_same_larger(self, kind, tmp_path):
+        paper = figure(cka_figures.cka_profile, (TEXT, 2.7), *PROFILE)
+        slides = figure(cka_figures.cka_profile, (TEXT, 2.7), *PROFILE, style="slides")
+        save_figure(slides, tmp_path / "slides", Look(kind, "slides"))
+        larger = SHEETS["slides"].font / SHEETS["paper"].font
+        assert slides.get_size_inches() == pytest.approx(paper.get_size_inches() * SHEETS["slides"].enlarged)
+        # a wide slide of 13.33 inches
+        assert 11 < slides.get_size_inches()[0] < 13.33
+        (small,), (large,) = paper.axes, slides.axes
+        assert large.xaxis.label.get_fontsize() == pytest.approx(small.xaxis.label.get_fontsize() * larger)
+        for one, other in zip(small.lines, large.lines, strict=True):
+            np.testing.assert_array_equal(other.get_xydata(), one.get_xydata())
+            assert other.get_markersize() == pytest.approx(one.get_markersize() * larger)
+        # nothing is cut off
+        slides.draw_without_rendering()
+        whole = slides.bbox
+        for artist in (large.xaxis.label, large.yaxis.label, large.get_legend()):
+            box = artist.get_window_extent()
+            assert whole.x0 <= box.x0 <= box.x1 <= whole.x1
+            assert whole.y0 <= box.y0 <= box.y1 <= whole.y1
+
+    def test_sizes_follow_the_text(self):
+        with styled("slides"):
+            assert sized(8) == SHEETS["slides"].font
+        with styled():
+            assert sized(0.7) == pytest.approx(0.7)
+            rcParams["font.size"] = 12
+            assert sized(2) == pytest.approx(3)

@@ -12,15 +12,18 @@ import stat
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 import mixanalysis as mx
 from cases import NETWORKS, network_of
 from mixanalysis.errors import CheckpointError, UsageError
-from mixanalysis.report import Request, opened
+from mixanalysis.report import Look, Request, opened
 from mixanalysis.report.folder import MANIFEST, previous_outputs
 
 TABLE = pd.DataFrame({"x": [1, 2], "y": [0.1, math.nan]})
+
+
+def nothing(_fig):
+    """Draws nothing."""
 
 
 def written(out, tables=("one",), **options):
@@ -60,8 +63,8 @@ class TestTables:
 
     @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
     def test_figures_have_the_folder_s_format(self, kind, tmp_path):
-        with opened(tmp_path / "out", Request("test"), kind=kind) as folder:
-            folder.figure("some", Figure(figsize=(1, 1)))
+        with opened(tmp_path / "out", Request("test"), look=Look(kind)) as folder:
+            folder.figure("some", nothing, (1, 1))
         magic = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[kind]
         assert (tmp_path / "out" / "figures" / f"some.{kind}").read_bytes().startswith(magic)
 
@@ -115,7 +118,7 @@ class TestManifest:
     def test_every_output_with_its_content(self, tmp_path):
         with opened(tmp_path / "out", Request("test")) as folder:
             folder.table("one", TABLE)
-            folder.figure("two", Figure(figsize=(1, 1)))
+            folder.figure("two", nothing, (1, 1))
             folder.path("notes.txt").write_text("hello")
         found = manifest_of(tmp_path / "out")
         assert found["data"] is None

@@ -113,7 +113,7 @@ def test_width_against_channels():
     assert against_c.lines[1].get_xydata().tolist() == [[64.0, 4096.0]]
     assert density.lines[0].get_ydata().tolist() == first["density"].tolist()
     assert against_m.lines[0].get_xdata().tolist() == first["width"].tolist()
-    assert texts(fig) == ["Ω = 5.243e+05, γ = 2", "Ω = 1e+06, γ = (1, 4)"]
+    assert texts(fig) == ["Ω = 524,288, γ = 2", "Ω = 1e+06, γ = (1, 4)"]
 
 
 def test_costs_are_over_the_mixers():

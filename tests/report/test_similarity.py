@@ -13,7 +13,7 @@ from mixanalysis.checkpoints import save_checkpoint
 from mixanalysis.errors import NothingToAnalyseError, UsageError
 from mixanalysis.layouts import load
 from mixanalysis.models import Patches, Sizes, configure
-from mixanalysis.report import Request
+from mixanalysis.report import Look, Request
 from mixanalysis.report.cka_drawings import similarity_drawings
 from mixanalysis.report.similarity import Comparison, cka_report
 from report.drawing import files_of
@@ -39,7 +39,7 @@ def _networks(tmp_path_factory):
 
 def test_files_and_choices(networks, tmp_path):
     how = Comparison(layers=("*",), exclude=("*channel", "1"), batch_size=8, dtype="float64")
-    result = cka_report(networks, tmp_path / "out", Request("cka"), how, limit=32, kind="svg")
+    result = cka_report(networks, tmp_path / "out", Request("cka"), how, limit=32, look=Look("svg"))
     assert files_of(tmp_path / "out") == {
         "manifest.json",
         "tables/cka.csv",

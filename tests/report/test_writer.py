@@ -27,8 +27,10 @@ from mixanalysis.report import Request, writer
 from mixanalysis.report.commands import spectrum_report, width_report
 from mixanalysis.report.describe import describe, facts
 from mixanalysis.report.findings import ranking
+from mixanalysis.report.style import SHEETS, TEXT
 from mixanalysis.report.writer import layer_table, network_table
 from mixanalysis.results import CKA_DIAGONAL, SCHEMAS, plain, to_json
+from mixanalysis.similarity import Subject
 
 PATCHES = Patches(8, 8, 1, 4)
 CONFIGS = {
@@ -134,7 +136,12 @@ class TestFiles:
             "position": "before-skip",
             "batch_size": 16,
             "limit": 64,
+            "controls": [],
+            "device": "cpu",
+            "dtype": None,
+            "seed": 0,
             "format": "png",
+            "style": "paper",
         }
 
     def test_a_second_run_gives_the_same_bytes(self, report, networks, tmp_path):
@@ -242,7 +249,7 @@ class TestPages:
         texts = [text for _, _, text in pages_of(report / "report.pdf")]
         assert texts[0].startswith("Networks seen as wide and sparse MLPs")
         assert texts[-1].startswith("Provenance")
-        titles = [text.splitlines()[0].strip() for text in texts]
+        titles = [text.splitlines()[0].strip().removesuffix(", continued") for text in texts]
         order = ["Similarity", "Spectra", "Effective width"]
         assert sorted(set(titles[1:-1]), key=order.index) == order
         assert titles[1:-1] == sorted(titles[1:-1], key=order.index)
@@ -262,6 +269,27 @@ class TestPages:
             assert item["sha256"] in text
         assert found["data"]["fingerprint"] in text
         assert f"torch{found['versions']['torch']}" in text
+
+    def test_figures_and_tables_are_numbered(self, report):
+        text = "\n".join(text for _, _, text in pages_of(report / "report.pdf"))
+        for kind in ("Figure", "Table"):
+            numbers = [int(number) for number in re.findall(rf"^{kind} (\d+)\.", text, re.MULTILINE)]
+            assert numbers == list(range(1, len(numbers) + 1))
+            assert len(numbers) >= 4
+
+    def test_every_layer_is_in_a_table(self, report):
+        text = " ".join(" ".join(text.split()) for _, _, text in pages_of(report / "report.pdf"))
+        for row in table_of(report, "spectrum"):
+            layer = row["layer"].removeprefix("blocks.").replace(".mlp.", ".")
+            cells = (
+                row["network"],
+                layer,
+                row["width"],
+                f"{float(row['density']):.4g}",
+                f"{float(row['variance']):.4g}",
+            )
+            numbers = (f"{float(row['null_edge']):.4f}", f"{float(row['s_max']):.4f}")
+            assert " ".join((*cells, *numbers)) in text
 
     def test_pdf_holds_no_dates(self, report):
         content = (report / "report.pdf").read_bytes()
@@ -290,12 +318,44 @@ class TestRuns:
             assert stages[first : first + total] == [(done + 1, total) for done in range(total)]
         assert not (tmp_path / "out" / "figures" / "cka_profile.png").exists()
 
+    def test_what_similarities_are_measured_with(self, networks, tmp_path):
+        options = {"limit": 24, "batch_size": 8, "dtype": "float64", "controls": ["", "floor"], "seed": 3}
+        mx.write_report(networks, "noise", tmp_path / "out", **options, style="slides")
+        (row,) = table_of(tmp_path / "out", "cka_diagonal")
+        data = mx.open_dataset("noise", shape=networks[0].config.input_shape, seed=3).first(24)
+        double = [Subject.of(network, dtype=torch.float64) for network in networks]
+        assert row["relation"] == "floor"
+        assert float(row["mean"]) == mx.cka(*double, data=data, batch_size=8).diagonal["mean"].item()
+        assert "floor" in "".join(text for _, _, text in pages_of(tmp_path / "out" / "report.pdf"))
+        width = imread(tmp_path / "out" / "figures" / "width.png").shape[1]
+        assert width == round(TEXT * SHEETS["slides"].enlarged * SHEETS["slides"].dpi)
+        with pytest.raises(UsageError, match="--device nowhere: not available here"):
+            mx.write_report(networks, "digits", tmp_path / "other", device="nowhere")
+
+    def test_finished_batches_are_kept_until_all_is_written(self, networks, report, tmp_path, monkeypatch):
+        out = tmp_path / "out"
+        options = {"limit": 64, "batch_size": 16, "resume": True}
+        monkeypatch.setattr("mixanalysis.similarity.resume.SECONDS", 0.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(writer, "write_pdf", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                mx.write_report(networks, "digits", out, **options)
+        assert [path.name for path in tmp_path.iterdir()] == [".out.resume"]
+        ran = []
+        taps = Subject.of(networks[0]).module.register_forward_hook(lambda *_: ran.append(1))
+        mx.write_report(networks, "digits", out, **options)
+        taps.remove()
+        # once for the accuracy, and not for the four batches
+        assert len(ran) == 1
+        for name in ("cka", "cka_diagonal"):
+            assert (out / f"tables/{name}.csv").read_bytes() == (report / f"tables/{name}.csv").read_bytes()
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
     @pytest.mark.parametrize("broken", ["network_table", "write_pdf"])
     def test_a_failure_leaves_no_folder_and_keeps_the_old_one(self, broken, networks, tmp_path, monkeypatch):
         kept = tmp_path / "kept"
         with monkeypatch.context() as patched:
             patched.setattr(writer, "write_pdf", lambda path, _pages: path.write_text("old"))
-            patched.setattr(writer, "figure", lambda *_: None)
             patched.setattr("mixanalysis.report.folder.save_figure", lambda _f, path, _k: path.write_text("old"))
             mx.write_report(networks, "digits", kept, limit=16, batch_size=8)
             before = {name: (kept / name).read_bytes() for name in files_of(kept)}
