@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+import pandas as pd
 
 from mixanalysis.report import cka_figures as figures
 from mixanalysis.report.cka_figures import Scale
@@ -12,6 +14,10 @@ from mixanalysis.similarity import CKAResult
 
 Drawing = tuple[str, tuple[float, float], Callable[..., None], tuple[Any, ...], str]
 """File name, size in inches, what draws it, its tables, and its caption."""
+
+
+PAIRS = 36
+"""Means of pairs in one figure."""
 
 
 def similarity_drawings(reference: str, similarity: CKAResult, scale: Scale = "unit") -> list[Drawing]:
@@ -28,14 +34,15 @@ def similarity_drawings(reference: str, similarity: CKAResult, scale: Scale = "u
     if independent := figures.independent_text(cells):
         how += f"; {independent}"
     drawings: list[Drawing] = []
-    if diagonal["mean"].notna().any():
+    known = figures.by_mean(diagonal)
+    for number, start in enumerate(range(0, len(known), PAIRS), start=1):
         caption = (
             "Mean over the diagonal of the block x block CKA of each pair of networks that have the same number "
             "of blocks. Another seed of the same network is the ceiling for a similarity, the untrained network "
             f"the floor. {how}."
         )
-        size = (TEXT, 1.0 + 0.22 * len(diagonal))
-        drawings.append(("cka_means", size, figures.cka_means, (diagonal,), caption))
+        name, part = "cka_means" + (f"_{number}" if len(known) > PAIRS else ""), known.iloc[start : start + PAIRS]
+        drawings.append((name, (TEXT, means_height(part)), figures.cka_means, (part,), caption))
     if (cells["network_a"] != cells["network_b"]).any():
         caption = f"CKA of each block of {reference} with the block at the same position of the others. {how}."
         drawings.append(("cka_profile", (TEXT, 2.7), figures.cka_profile, (cells, diagonal, reference), caption))
@@ -45,10 +52,11 @@ def similarity_drawings(reference: str, similarity: CKAResult, scale: Scale = "u
             f"bands are floor and ceiling. {how}."
         )
         drawings.append(("cka_density", (TEXT, 2.7), figures.cka_density, (diagonal, reference, sparse), caption))
+    names = slugs([*diagonal["network_a"], *diagonal["network_b"]])
     for a, b in diagonal[["network_a", "network_b"]].itertuples(index=False, name=None):
         pair = cells[(cells["network_a"] == a) & (cells["network_b"] == b)]
         caption = f"CKA of every block of {a} with every block of {b}. {how}."
-        drawings.append((f"cka_{slug(a)}_{slug(b)}", (COLUMN, 3.1), figures.cka_heatmap, (pair, scale), caption))
+        drawings.append((f"cka_{names[a]}_{names[b]}", (COLUMN, 3.1), figures.cka_heatmap, (pair, scale), caption))
     return drawings
 
 
@@ -77,6 +85,20 @@ def joined_maps(drawings: Sequence[Drawing]) -> list[Drawing]:
     return joined
 
 
-def slug(label: str) -> str:
-    """A label as a part of a file's name."""
-    return "".join(character if character.isalnum() or character in "-." else "-" for character in label)
+def means_height(known: pd.DataFrame) -> float:
+    """Inches of a figure of the means of these pairs."""
+    return 1.0 + 0.22 * len(known)
+
+
+def slugs(labels: Iterable[str]) -> dict[str, str]:
+    """Each label as a part of a file's name, different for different labels, also where case doesn't count."""
+    found: dict[str, str] = {}
+    taken = set()
+    for label in dict.fromkeys(labels):
+        plain = "".join(character if character.isalnum() or character in "-." else "-" for character in label)
+        name, number = plain, 2
+        while name.casefold() in taken:
+            name, number = f"{plain}-{number}", number + 1
+        taken.add(name.casefold())
+        found[label] = name
+    return found

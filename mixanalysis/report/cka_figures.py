@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import StrMethodFormatter
 
-from mixanalysis.report.style import axes_of, colour, marker, sized
+from mixanalysis.report.style import axes_of, beside, colour, marker, sized
 from mixanalysis.results import INTERVAL
 
 Scale = Literal["unit", "auto"]
@@ -27,6 +27,9 @@ TITLE = 58
 
 LABEL = 26
 """Characters of a network's label in a legend or at an axis."""
+
+SIDE = 20
+"""Characters of a network's label beside a heat map."""
 
 UPRIGHT = 36
 """Characters of all labels of a profile's axis up to which they don't overlap."""
@@ -70,7 +73,8 @@ def cka_heatmap(place: FigureBase | Axes, cells: pd.DataFrame, scale: Scale = "u
     ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
     first = cells.iloc[0]
     ax.set_xlabel(f"{_part(cells)} of {_short(first['network_b'])}")
-    ax.set_ylabel(f"{_part(cells)} of {_short(first['network_a'])}")
+    upright = _short(first["network_a"], SIDE)
+    ax.set_ylabel(f"{_part(cells)} of{' ' if len(upright) < SIDE / 2 else chr(10)}{upright}")
     title = [f"{first['network_a']} against {first['network_b']}", str(first["features"]), independent_text(cells)]
     lines = [line for text in title if text for line in textwrap.wrap(text, TITLE)]
     if isinstance(place, Axes):
@@ -100,7 +104,7 @@ def cka_heatmaps(fig: FigureBase, pairs: Sequence[pd.DataFrame], scale: Scale = 
 def cka_means(place: FigureBase | Axes, diagonal: pd.DataFrame) -> None:
     """Mean of the diagonal of every pair that has one, with its interval, largest on top."""
     ax = axes_of(place)
-    known = diagonal[diagonal["mean"].notna()].sort_values("mean", ascending=True, kind="stable")
+    known = by_mean(diagonal)[::-1]
     for height, row in enumerate(known.itertuples()):
         kind = KINDS.get(row.relation, 0)
         bounds = np.nan_to_num([row.mean - row.low, row.high - row.mean])
@@ -124,6 +128,11 @@ def cka_means(place: FigureBase | Axes, diagonal: pd.DataFrame) -> None:
     ax.set_xlim(min(0.0, lowest), 1.0)
     ax.grid(axis="x", alpha=0.5)
     ax.set_xlabel(f"mean CKA of blocks at the same position\n({INTERVAL})")
+
+
+def by_mean(diagonal: pd.DataFrame) -> pd.DataFrame:
+    """The pairs that have a mean, largest first; `diagonal` holds rows of `results.CKA_DIAGONAL`."""
+    return diagonal[diagonal["mean"].notna()].sort_values("mean", ascending=False, kind="stable")
 
 
 def cka_profile(place: FigureBase | Axes, cells: pd.DataFrame, diagonal: pd.DataFrame, reference: str) -> None:
@@ -168,7 +177,7 @@ def cka_profile(place: FigureBase | Axes, cells: pd.DataFrame, diagonal: pd.Data
     ax.set_xlabel(f"{_part(cells)} of {_short(reference)}")
     ax.set_ylabel("CKA at the same position")
     ax.grid(axis="y", alpha=0.5)
-    ax.legend(title=f"{_short(reference)} against", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    beside(ax, f"{_short(reference)} against")
 
 
 def cka_density(place: FigureBase | Axes, diagonal: pd.DataFrame, reference: str, sparse: Sequence[str]) -> None:
@@ -202,7 +211,7 @@ def cka_density(place: FigureBase | Axes, diagonal: pd.DataFrame, reference: str
     ax.set_xlabel("1/p of the sparse MLP")
     ax.set_ylabel("mean CKA of blocks\nat the same position")
     ax.grid(axis="y", alpha=0.5)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    beside(ax)
 
 
 def _shade(index: int) -> str:
@@ -214,10 +223,10 @@ def _control(label: str, kind: int) -> str:
     return f"{_short(label)} ({MEANINGS[kind].split(': ')[1]})"
 
 
-def _short(label: str) -> str:
+def _short(label: str, most: int = LABEL) -> str:
     """A label without its middle where it is long."""
-    half = LABEL // 2
-    return label if len(label) <= LABEL else f"{label[: half - 1]}…{label[-half:]}"
+    half = most // 2
+    return label if len(label) <= most else f"{label[: half - 1]}…{label[-half:]}"
 
 
 def _part(cells: pd.DataFrame) -> str:

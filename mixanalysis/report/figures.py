@@ -12,7 +12,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mixanalysis.report.histograms import bin_edges, outlier_values
-from mixanalysis.report.style import axes_of, colour, marker, sized
+from mixanalysis.report.style import axes_of, beside, colour, marker, sized
 from mixanalysis.spectra import nulls
 
 SIGNIFICANT = 0.01
@@ -104,7 +104,7 @@ def spectrum_edges(place: FigureBase | Axes, summary: pd.DataFrame) -> None:
     ax.set_xlabel("layer, in forward order")
     ax.set_ylabel("largest singular value\nover the edge of the null")
     if len(known):
-        ax.legend(title=f"filled: Tracy-Widom p < {SIGNIFICANT}", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        beside(ax, f"filled: Tracy-Widom p < {SIGNIFICANT}")
 
 
 def spectrum_training(fig: FigureBase, summary: pd.DataFrame, steps: Mapping[str, int]) -> None:
@@ -201,8 +201,7 @@ def width_lines(place: FigureBase | Axes, lines: pd.DataFrame, points: pd.DataFr
     ax.set_xlabel("effective width m")
     ax.set_ylabel("density p")
     ax.grid(which="major", alpha=0.5)
-    title = "thick: a Mixer exists; bar: the widest one"
-    ax.legend(title=title, loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=0.6)
+    beside(ax, "thick: a Mixer exists; bar: the widest one", markerscale=0.6)
 
 
 def channel_lines(fig: FigureBase, table: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mixanalysis.datasets import open_dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.models import Network
-from mixanalysis.report.cka_drawings import slug
+from mixanalysis.report.cka_drawings import slugs
 from mixanalysis.report.folder import Request, Stage, inputs, opened
 from mixanalysis.report.similarity import Comparison, check_device
 from mixanalysis.similarity import Contender, Kernel, Stored, store
@@ -55,7 +55,7 @@ def features_report(
     check_device(device)
     shapes = [network.config.input_shape for network in networks if isinstance(network, Network)]
     dataset = open_dataset(data, shape=shapes[0] if shapes else how.image, seed=seed).first(limit)
-    names = [f"{slug(network.label)}{SUFFIX}" for network in networks]
+    names = [f"{name}{SUFFIX}" for name in slugs(network.label for network in networks).values()]
     with opened(out, request, networks=networks, dataset=dataset, device=device, force=force) as folder:
         for network, name, record in zip(networks, names, inputs(networks), strict=True):
             if isinstance(network, Stored):

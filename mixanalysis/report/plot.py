@@ -15,6 +15,7 @@ from matplotlib.figure import Figure, FigureBase
 
 from mixanalysis.errors import UsageError
 from mixanalysis.report import cka_figures, figures
+from mixanalysis.report.cka_drawings import means_height
 from mixanalysis.report.cka_figures import Scale
 from mixanalysis.report.style import COLUMN, TEXT, axes_of, figure
 from mixanalysis.results import WIDTH_POINTS
@@ -55,7 +56,8 @@ def cka_heatmap(
 
 def cka_means(result: CKAResult, *, ax: Axes | None = None) -> Figure:
     """Mean of the diagonal of every pair that has one, with its interval."""
-    return _drawn(cka_figures.cka_means, (TEXT, 1.0 + 0.22 * len(result.diagonal)), ax, result.diagonal)
+    known = cka_figures.by_mean(result.diagonal)
+    return _drawn(cka_figures.cka_means, (TEXT, means_height(known)), ax, known)
 
 
 def cka_profile(result: CKAResult, reference: str | None = None, *, ax: Axes | None = None) -> Figure:

@@ -18,6 +18,9 @@ from mixanalysis.results import INTERVAL
 from mixanalysis.similarity import CKAResult
 from mixanalysis.spectra import SpectrumResult
 
+NAMED = 4
+"""Pairs without a mean of which the first page says why."""
+
 
 def printed(
     sources: Sequence[Mapping[str, Any]],
@@ -100,8 +103,11 @@ def _similarity_findings(document: Document, reference: str, similarity: CKAResu
         )
     if len(rows) > 1:
         document.paragraph(ranking(reference, rows))
-    for row in diagonal[diagonal["mean"].isna()].itertuples():
+    undefined = diagonal[diagonal["mean"].isna()]
+    for row in undefined.head(NAMED).itertuples():
         document.paragraph(f"{row.network_a} – {row.network_b}: {row.status}.")
+    if len(undefined) > NAMED:
+        document.paragraph(f"Of {len(undefined) - NAMED} more pairs the table of all pairs says why they have no mean.")
     for warning in similarity.warnings:
         document.paragraph(f"Note: {warning}.")
 
@@ -127,9 +133,19 @@ def _spectra_findings(document: Document, summary: pd.DataFrame) -> None:
 def _pairs(document: Document, diagonal: pd.DataFrame) -> None:
     document.table(
         f"All pairs: mean CKA of blocks at the same position, with intervals ({INTERVAL}).",
-        ("network", "network", "relation", "blocks", "mean", "low", "high"),
-        [(row.network_a, row.network_b, row.relation, f"{row.blocks}", *_three(row)) for row in diagonal.itertuples()],
-        "lllrrrr",
+        ("network", "network", "relation", "blocks", "mean", "low", "high", "without a mean"),
+        [
+            (
+                row.network_a,
+                row.network_b,
+                row.relation,
+                f"{row.blocks}" if row.blocks else "",
+                *_three(row),
+                "" if row.status == "ok" else row.status,
+            )
+            for row in diagonal.itertuples()
+        ],
+        "lllrrrrl",
     )
 
 

@@ -22,6 +22,9 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
+LEGEND = 14
+"""Networks in one column of a legend."""
+
 COLUMN, TEXT = 3.25, 6.75
 """Widths in inches of a column and of the whole text of a paper (those of ICML); figures have one of them."""
 
@@ -121,8 +124,14 @@ def colour(index: int) -> str:
 
 
 def marker(index: int) -> str:
-    """Marker of the index-th network."""
-    return MARKERS[index % len(MARKERS)]
+    """Marker of the index-th network; where colours begin again, markers are shifted."""
+    return MARKERS[(index + index // len(PALETTE)) % len(MARKERS)]
+
+
+def beside(ax: Axes, title: str | None = None, **options: Any) -> None:
+    """A legend to the right of the axes, in as many columns as its height takes."""
+    count = len(ax.get_legend_handles_labels()[1])
+    ax.legend(title=title, loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=-(-count // LEGEND) or 1, **options)
 
 
 def figure(draw: Callable[..., None], size: Sequence[float], *arguments: Any, style: StyleName = "paper") -> Figure:

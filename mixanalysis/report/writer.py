@@ -15,7 +15,7 @@ from mixanalysis.features import Position, accuracy
 from mixanalysis.layouts import load_all
 from mixanalysis.models import Network
 from mixanalysis.report import figures
-from mixanalysis.report.cka_drawings import Drawing, similarity_drawings, slug
+from mixanalysis.report.cka_drawings import Drawing, similarity_drawings, slugs
 from mixanalysis.report.findings import findings
 from mixanalysis.report.folder import MANIFEST, Request, Stage, data_record, inputs, opened, versions
 from mixanalysis.report.html import Contents, write_html
@@ -227,6 +227,7 @@ def spectrum_drawings(spectra: SpectrumResult) -> list[Drawing]:
         "the edge of the free or classical product of a product."
     )
     drawings: list[Drawing] = [("spectrum_edges", (TEXT, 2.7), figures.spectrum_edges, (spectra.summary,), caption)]
+    names = slugs(spectra.summary["network"])
     for label, rows in spectra.summary.groupby("network", sort=False):
         for number, start in enumerate(range(0, len(rows), PANELS), start=1):
             part = rows.iloc[start : start + PANELS]
@@ -236,7 +237,7 @@ def spectrum_drawings(spectra: SpectrumResult) -> list[Drawing]:
                 f"({part.iloc[0]['variance_source']}), and outliers beyond it; p is the Tracy-Widom probability of "
                 "the largest value under the null."
             )
-            name = f"spectrum_{slug(str(label))}" + (f"_{number}" if len(rows) > PANELS else "")
+            name = f"spectrum_{names[str(label)]}" + (f"_{number}" if len(rows) > PANELS else "")
             arguments = (part, spectra.values, spectra.nulls)
             drawings.append((name, (TEXT, height), figures.spectrum_histograms, arguments, caption))
     return drawings

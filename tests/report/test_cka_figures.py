@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,9 @@ from matplotlib import colors
 from matplotlib.collections import PolyCollection
 
 from mixanalysis.report import cka_figures as figures
+from mixanalysis.report.cka_drawings import PAIRS, similarity_drawings, slugs
 from mixanalysis.report.style import colour
+from mixanalysis.results import CKA_LAYERS
 from report.drawing import cells_of, diagonal_of, drawn, labelled, texts
 
 
@@ -235,3 +239,24 @@ class TestDensity:
         table = self.TABLE.assign(density_a=np.nan)
         labels = [line.get_label() for line in drawn(figures.cka_density, table, "mixer", ["mlp"]).axes[0].lines]
         assert "1/p of mixer" not in labels
+
+
+def test_many_pairs_are_drawn_on_several_figures():
+    values = np.linspace(0.1, 0.9, PAIRS + 3)
+    rows = [("one", f"net{index}", "", value, value - 0.1, value + 0.1) for index, value in enumerate(values)]
+    diagonal = diagonal_of(*rows, ("one", "deep", "", np.nan, np.nan, np.nan))
+    cells = pd.concat([cells_of([[value]], "one", name) for _, name, _, value, *_ in rows])
+    result = SimpleNamespace(cells=cells, diagonal=diagonal, layers=CKA_LAYERS.frame([]))
+    means = [drawing for drawing in similarity_drawings("one", result) if drawing[0].startswith("cka_means")]
+    assert [name for name, *_ in means] == ["cka_means_1", "cka_means_2"]
+    labels = []
+    for _, size, draw, arguments, _ in means:
+        assert size[1] < 9.5, "higher than a page"
+        (ax,) = drawn(draw, *arguments).axes
+        labels += [tick.get_text() for tick in ax.get_yticklabels()][::-1]
+    assert labels == [f"one – net{index}" for index in reversed(range(PAIRS + 3))]
+
+
+def test_different_labels_have_files_of_their_own():
+    names = slugs(["a_b", "a-b", "A_B", "a b", "a_b", "x.1"])
+    assert names == {"a_b": "a-b", "a-b": "a-b-2", "A_B": "A-B-3", "a b": "a-b-4", "x.1": "x.1"}
