@@ -139,7 +139,8 @@ class TestMeans:
     def test_declared_controls_look_like_recorded_ones(self):
         rows = [("a", "b", relation, 0.5, 0.4, 0.6) for relation in ("floor", "ceiling")]
         ax = drawn(figures.cka_means, diagonal_of(*rows)).axes[0]
-        assert [container[0].get_color() for container in ax.containers] == [colour(1), colour(2)]
+        # from the lowest to the highest, where the first stands
+        assert [container[0].get_color() for container in ax.containers] == [colour(2), colour(1)]
         assert len(ax.figure.legends[0].get_texts()) == 2
 
     def test_without_intervals(self):
