@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -52,25 +53,26 @@ def cka_heatmap(place: FigureBase | Axes, cells: pd.DataFrame, scale: Scale = "u
     values = cells.pivot_table("value", "index_a", "index_b", dropna=False)
     readable = max(values.shape) <= READABLE_CELLS
     below = scale == "unit" and bool((values < 0).any(axis=None))
-    sns.heatmap(
-        values,
-        ax=ax,
-        vmin=0.0 if scale == "unit" else None,
-        vmax=1.0 if scale == "unit" else None,
-        cmap="viridis",
-        square=max(values.shape) <= 2 * min(values.shape),
-        annot=readable,
-        fmt=".2f",
-        annot_kws={"size": sized(6 if max(values.shape) <= READABLE_CELLS / 2 else 5)},
-        xticklabels=_thinned(_labels(cells, "b")),
-        yticklabels=_thinned(_labels(cells, "a")),
-        rasterized=not readable,
-        cbar_kws={"label": "CKA", "shrink": 0.8, "extend": "min" if below else "neither"},
-    )
+    with _unseen(ax):
+        sns.heatmap(
+            values,
+            ax=ax,
+            vmin=0.0 if scale == "unit" else None,
+            vmax=1.0 if scale == "unit" else None,
+            cmap="viridis",
+            square=max(values.shape) <= 2 * min(values.shape),
+            annot=readable,
+            fmt=".2f",
+            annot_kws={"size": sized(6 if max(values.shape) <= READABLE_CELLS / 2 else 5)},
+            xticklabels=False,
+            yticklabels=False,
+            rasterized=not readable,
+            cbar_kws={"label": "CKA", "shrink": 0.8, "extend": "min" if below else "neither"},
+        )
     ax.invert_yaxis()
+    ax.set_xticks(np.arange(values.shape[1]) + 0.5, _thinned(_labels(cells, "b")), rotation=90)
+    ax.set_yticks(np.arange(values.shape[0]) + 0.5, _thinned(_labels(cells, "a")))
     ax.tick_params(length=0)
-    ax.set_xticklabels(ax.get_xticklabels(), rotation=90)
-    ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
     first = cells.iloc[0]
     ax.set_xlabel(f"{_part(cells)} of {_short(first['network_b'])}")
     upright = _short(first["network_a"], SIDE)
@@ -81,6 +83,21 @@ def cka_heatmap(place: FigureBase | Axes, cells: pd.DataFrame, scale: Scale = "u
         ax.set_title("\n".join(lines), fontsize=sized(7))
     else:
         place.suptitle("\n".join(lines), fontsize=sized(7))
+
+
+@contextmanager
+def _unseen(ax: Axes) -> Iterator[None]:
+    """Within it nothing is drawn: to see whether labels overlap, seaborn draws all of a figure for each heat map."""
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        yield
+        return
+    seen = figure.get_visible()
+    figure.set_visible(False)
+    try:
+        yield
+    finally:
+        figure.set_visible(seen)
 
 
 def independent_text(cells: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
+from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mixanalysis.report.histograms import bin_edges, outlier_values
@@ -19,7 +19,7 @@ SIGNIFICANT = 0.01
 
 
 def spectrum_histograms(
-    fig: FigureBase, summary: pd.DataFrame, values: pd.DataFrame, laws: Mapping[tuple[str, str], nulls.Null]
+    fig: Figure | SubFigure, summary: pd.DataFrame, values: pd.DataFrame, laws: Mapping[tuple[str, str], nulls.Null]
 ) -> None:
     """Small multiples, a panel per layer: singular values, the null's density, its edge and the largest value.
 
@@ -30,21 +30,45 @@ def spectrum_histograms(
         laws: the null of each (network, layer) that has one, for its density.
     """
     columns = min(4, len(summary))
-    rows = -(-len(summary) // columns)
-    grid = np.atleast_1d(fig.subplots(rows, columns, squeeze=False)).ravel()
-    for ax, (_, layer) in zip(grid, summary.iterrows(), strict=False):
+    grid = _grid(fig, len(summary), columns)
+    for ax, (_, layer) in zip(grid, summary.iterrows(), strict=True):
         own = values[(values["network"] == layer["network"]) & (values["layer"] == layer["layer"])]
         spectrum_histogram(ax, layer, own, laws.get((layer["network"], layer["layer"])))
-    for ax in grid[len(summary) :]:
-        ax.set_axis_off()
-    for index, ax in enumerate(grid[: len(summary)]):
+    for index, ax in enumerate(grid):
         if index % columns == 0:
             ax.set_ylabel("density")
         if index + columns >= len(summary):
             ax.set_xlabel("singular value")
     # a layer without a null lacks the law and its edge
     handles, labels = max((ax.get_legend_handles_labels() for ax in grid), key=lambda found: len(found[0]))
-    fig.legend(handles, labels, loc="outside upper center", ncols=5)
+    fig.legend(handles, labels, loc="upper center", ncols=5, borderaxespad=sized(0.1))
+
+
+def _grid(fig: Figure | SubFigure, count: int, columns: int) -> list[Axes]:
+    """Axes with room for their titles and labels, and above all of them for a legend.
+
+    Placed by hand: where there are many, to find their places takes longer than to draw them.
+    """
+    rows = -(-count // columns)
+    inches = fig.bbox.size / fig.dpi_scale_trans.get_matrix()[0, 0]
+    point = sized(1.0) / 72
+    left, right, bottom, top, across, down = (point * size for size in (37, 7, 26, 42, 31, 38))
+    width, height = (inches - [left + right, bottom + top] - [across, down] * (np.array([columns, rows]) - 1)) / [
+        columns,
+        rows,
+    ]
+    places = [divmod(index, columns) for index in range(count)]
+    return [
+        fig.add_axes(
+            (
+                (left + column * (width + across)) / inches[0],
+                (bottom + (rows - 1 - row) * (height + down)) / inches[1],
+                width / inches[0],
+                height / inches[1],
+            )
+        )
+        for row, column in places
+    ]
 
 
 def spectrum_histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls.Null | None) -> None:
@@ -52,14 +76,9 @@ def spectrum_histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls
     singular = own["singular_value"].to_numpy()
     edges = bin_edges(float(layer["s_max"]), float(layer["null_edge"]), len(singular))
     top = float(edges[-1])
-    ax.hist(
-        singular,
-        bins=list(edges),
-        weights=own["multiplicity"],
-        density=True,
-        color="#BBBBBB",
-        label="singular values",
-    )
+    heights, _ = np.histogram(singular, edges, weights=own["multiplicity"], density=True)
+    # one artist, where bars would be one each
+    ax.stairs(heights, edges, fill=True, color="#BBBBBB", label="singular values")
     if law is not None:
         s = np.linspace(top / 400, top, 400)
         curve = nulls.density(law, s, (int(layer["factor_rows"]), int(layer["factor_columns"])))

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.backends.backend_pdf import FigureCanvasPdf, PdfPages
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
-from mixanalysis.report.style import SHEETS, settle, styled
+from mixanalysis.report.style import SHEETS, blank, settle, styled
 
 A4 = (8.27, 11.69)
 MARGIN = 0.6
@@ -190,11 +190,13 @@ def write_pdf(path: Path, document: Document) -> None:
     pages = document.pages()
     with styled(), PdfPages(path, metadata=metadata) as pdf:
         for number, blocks in enumerate(pages, start=1):
-            pdf.savefig(_page(blocks, f"{number} / {len(pages)}"), dpi=SHEETS["paper"].dpi)
+            page = _page(blocks, f"{number} / {len(pages)}")
+            page.set_dpi(SHEETS["paper"].dpi)
+            FigureCanvasPdf(page).print_pdf(pdf)  # type: ignore[no-untyped-call]
 
 
 def _page(blocks: Sequence[Block], number: str) -> Figure:
-    figure = Figure(figsize=A4, layout="constrained")
+    figure = blank(*A4)
     heights = [block.height for block in blocks]
     grid = figure.add_gridspec(
         len(heights) + 2,

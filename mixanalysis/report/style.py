@@ -11,6 +11,9 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.transforms import Bbox
 
@@ -138,9 +141,17 @@ def figure(draw: Callable[..., None], size: Sequence[float], *arguments: Any, st
     """A figure of its own, `size` in inches of a paper, drawn by draw(figure, *arguments)."""
     enlarged = SHEETS[style].enlarged
     with styled(style):
-        result = Figure(figsize=(size[0] * enlarged, size[1] * enlarged), layout="constrained")
+        result = blank(size[0] * enlarged, size[1] * enlarged)
         draw(result, *arguments)
         settle(result)
+    return result
+
+
+def blank(width: float, height: float) -> Figure:
+    """An empty figure, in inches."""
+    result = Figure(figsize=(width, height), layout="constrained")
+    # it keeps its renderer, where other canvases make one for each text that is measured
+    FigureCanvasAgg(result)
     return result
 
 
@@ -154,7 +165,9 @@ def settle(fig: Figure) -> None:
 
     These depend on the order of objects in memory, and would make equal figures unequal files.
     """
-    fig.draw_without_rendering()
+    in_grid = bool(fig.subfigs) or any(ax.get_subplotspec() is not None for ax in fig.axes)
+    if in_grid and (engine := fig.get_layout_engine()) is not None:
+        engine.execute(fig)
     fig.set_layout_engine("none")
     for part in _parts(fig):
         part.bbox_relative.set_points(_rounded(part.bbox_relative))
@@ -172,13 +185,17 @@ def _rounded(box: Bbox) -> np.ndarray:
     return box.get_points().round(9)
 
 
-def save_figure(fig: FigureBase, path: Path, look: Look) -> None:
+def save_figure(fig: Figure, path: Path, look: Look) -> None:
     """Save a figure without a date or a program's version in it, so that equal figures are equal files."""
-    metadata = {
-        "png": {"Software": None},
-        "svg": {"Date": None, "Creator": None},
-        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-    }[look.format]
     with styled(look.style):
-        dpi = SHEETS[look.style].dpi
-        fig.savefig(path, format=look.format, metadata=metadata, dpi=dpi)  # type: ignore[attr-defined]
+        fig.set_dpi(SHEETS[look.style].dpi)
+        # the canvases' own functions draw once, savefig twice
+        match look.format:
+            case "png":
+                FigureCanvasAgg(fig).print_png(path, metadata={"Software": None})  # type: ignore[no-untyped-call]
+            case "svg":
+                metadata = {"Date": None, "Creator": None}
+                FigureCanvasSVG(fig).print_svg(path, metadata=metadata)  # type: ignore[no-untyped-call]
+            case "pdf":
+                metadata = {"CreationDate": None, "Producer": None, "Creator": None}
+                FigureCanvasPdf(fig).print_pdf(path, metadata=metadata)  # type: ignore[no-untyped-call]

@@ -87,6 +87,13 @@ def laws_of(*layers):
     }
 
 
+def bars(ax):
+    """Left and right ends and areas of a histogram's bars."""
+    (patch,) = ax.patches
+    heights, edges, _ = patch.get_data()
+    return edges[:-1], edges[1:], heights * np.diff(edges)
+
+
 class TestHistograms:
     SINGULAR = np.random.default_rng(0).uniform(0.5, 2.9, 120)
 
@@ -99,18 +106,16 @@ class TestHistograms:
 
     def test_bars_have_area_one_and_count_the_values(self):
         _, ax = self.panel()
-        areas = [bar.get_height() * bar.get_width() for bar in ax.patches]
+        left, right, areas = bars(ax)
         assert sum(areas) == pytest.approx(1, rel=1e-12)
-        for bar, area in zip(ax.patches, areas, strict=True):
-            left, right = bar.get_x(), bar.get_x() + bar.get_width()
-            inside = ((left <= self.SINGULAR) & (right > self.SINGULAR)).mean()
-            assert area == pytest.approx(inside, abs=1e-9)
+        for low, high, area in zip(left, right, areas, strict=True):
+            assert area == pytest.approx(((low <= self.SINGULAR) & (high > self.SINGULAR)).mean(), abs=1e-9)
 
     def test_multiplicities_weigh(self):
         layer = layer_of(s_max=2.0, null_edge=2.0)
         table = pd.concat([values_of(layer, [0.1], 3), values_of(layer, [1.9], 1)])
         ax = drawn(figures.spectrum_histograms, SPECTRUM.frame([layer]), table, laws_of(layer)).axes[0]
-        areas = [bar.get_height() * bar.get_width() for bar in ax.patches]
+        _, _, areas = bars(ax)
         assert (areas[0], areas[-1]) == pytest.approx((0.75, 0.25))
 
     def test_law_edge_and_largest_value(self):
@@ -142,7 +147,7 @@ class TestHistograms:
         ax = drawn(figures.spectrum_histograms, SPECTRUM.frame([layer]), values_of(layer, [0.0] * 5), {}).axes[0]
         assert len(ax.lines) == 2
         assert ax.get_title() == "0.token.fc1\nno p-value"
-        assert sum(bar.get_height() * bar.get_width() for bar in ax.patches) == pytest.approx(1)
+        assert sum(bars(ax)[2]) == pytest.approx(1)
 
     def test_the_legend_is_complete_where_the_first_layer_has_no_null(self):
         missing = {"variance": 0.0, "null_edge": np.nan, "edge": np.nan, "p_value": np.nan, "s_max": 0.0}
@@ -156,14 +161,31 @@ class TestHistograms:
         tables = [values_of(layer, np.full(10, index / 2)) for index, layer in enumerate(layers)]
         other = values_of(layers[0] | {"network": "other"}, np.full(10, 0.7))
         fig = drawn(figures.spectrum_histograms, SPECTRUM.frame(layers), pd.concat([*tables, other]), laws_of(*layers))
-        assert len(fig.axes) == 8
-        assert [ax.axison for ax in fig.axes] == [True] * 6 + [False] * 2
-        for index, ax in enumerate(fig.axes[:6]):
-            (occupied,) = [bar for bar in ax.patches if bar.get_height() > 0]
-            assert occupied.get_x() <= index / 2 < occupied.get_x() + occupied.get_width()
+        assert len(fig.axes) == 6
+        for index, ax in enumerate(fig.axes):
+            left, right, areas = bars(ax)
+            (occupied,) = np.flatnonzero(areas)
+            assert left[occupied] <= index / 2 < right[occupied]
             assert ax.lines[-1].get_xdata()[0] == 2 + index
-        assert [bool(ax.get_ylabel()) for ax in fig.axes[:6]] == [True, False, False, False, True, False]
-        assert [bool(ax.get_xlabel()) for ax in fig.axes[:6]] == [False, False, True, True, True, True]
+        assert [bool(ax.get_ylabel()) for ax in fig.axes] == [True, False, False, False, True, False]
+        assert [bool(ax.get_xlabel()) for ax in fig.axes] == [False, False, True, True, True, True]
+
+    @pytest.mark.parametrize("style", SHEETS)
+    @pytest.mark.parametrize("count", [1, 4, 7, 12])
+    def test_panels_do_not_overlap(self, count, style):
+        layers = [layer_of(f"blocks.{index}.channel.mlp.fc1", s_max=300.0 + index) for index in range(count)]
+        tables = [values_of(layer, np.linspace(0, 300, 40)) for layer in layers]
+        rows = -(-count // 4)
+        arguments = (SPECTRUM.frame(layers), pd.concat(tables), laws_of(*layers))
+        fig = figure(figures.spectrum_histograms, (TEXT, 0.7 + 1.3 * rows), *arguments, style=style)
+        fig.draw_without_rendering()
+        renderer = fig.canvas.get_renderer()
+        boxes = [ax.get_tightbbox(renderer) for ax in fig.axes]
+        boxes += [fig.legends[0].get_window_extent(renderer)]
+        for index, box in enumerate(boxes):
+            assert fig.bbox.x0 <= box.x0 <= box.x1 <= fig.bbox.x1
+            assert fig.bbox.y0 <= box.y0 <= box.y1 <= fig.bbox.y1
+            assert not any(box.overlaps(other) for other in boxes[:index])
 
 
 class TestEdges:
