@@ -10,8 +10,9 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 context = multiprocessing.get_context("forkserver")
@@ -32,7 +33,7 @@ class Fault:
         only: count changes of this kind alone, such as "os.rename".
         file_size: no file can become larger, in bytes.
         environment: set before the command runs.
-        epochs: of the demo's networks.
+        epochs: of the networks of the demo and of the paper's figure.
         dies_at_end: the process is killed before its sums are put together with those of others.
     """
 
@@ -76,7 +77,7 @@ def _command(arguments: Sequence[str], folder: Path, log: Path, fault: Fault) ->
         os.dup2(handle, number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     os.environ.update(fault.environment)
-    from mixanalysis.paper import demo
+    from mixanalysis.paper import demo, fig2d
     from mixanalysis.similarity import resume, stream
     from mixanalysis_cli import main
 
@@ -87,19 +88,26 @@ def _command(arguments: Sequence[str], folder: Path, log: Path, fault: Fault) ->
     demo.RUNS = tuple(
         demo.Run(run.name, run.family, run.seed, min(run.epochs, fault.epochs), run.sizes) for run in demo.RUNS
     )
+    preset = fig2d.PRESETS["demo"]
+    fig2d.PRESETS["demo"] = replace(preset, training=replace(preset.training, epochs=fault.epochs))
     seen: list[str] = []
     if fault.file_size:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.file_size, fault.file_size))
     if fault.signal or fault.number:
         seen = _watch(fault, log)
     sys.argv = ["mixanalysis", *arguments]
+    begun = time.monotonic()
+    log.with_suffix(".begun").touch()
     try:
         main()
     finally:
+        seconds = time.monotonic() - begun
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.flush()
             sys.stderr.flush()
-        log.with_suffix(".count").write_text(str(len(seen)))
+        log.with_suffix(".count").write_text(f"{len(seen)} {seconds}")
 
 
 @dataclass
@@ -122,17 +130,21 @@ class Running:
             self.process.join()
             raise TimeoutError(f"no end after {seconds} seconds")
         count = self.log.with_suffix(".count")
+        points, took = count.read_text().split() if count.exists() else ("0", "0")
         logs = (self.log.with_suffix(ending) for ending in (".out", ".err"))
         texts = (log.read_text() if log.exists() else "" for log in logs)
         return Ended(
             self.process.exitcode or 0,
             *texts,
             self.log.with_suffix(".reached").exists(),
-            int(count.read_text()) if count.exists() else 0,
+            int(points),
+            float(took),
         )
 
     def kill_after(self, seconds: float, number: int = signal.SIGKILL) -> None:
-        """Send a signal, unless it has ended by then."""
+        """Send a signal so long after it has begun, unless it has ended by then."""
+        while not self.log.with_suffix(".begun").exists() and self.process.is_alive():
+            time.sleep(0.001)
         self.process.join(seconds)
         if self.process.exitcode is None and self.process.pid is not None:
             os.kill(self.process.pid, number)
@@ -148,6 +160,7 @@ class Ended:
         stderr: all else.
         reached: whether its fault came.
         points: changes of files, or makings, that were counted.
+        seconds: that it took.
     """
 
     code: int
@@ -155,6 +168,7 @@ class Ended:
     stderr: str
     reached: bool
     points: int
+    seconds: float
 
 
 def start(arguments: Sequence[object], folder: Path, logs: Path, fault: Fault | None = None) -> Running:
@@ -166,8 +180,8 @@ def start(arguments: Sequence[object], folder: Path, logs: Path, fault: Fault | 
     return Running(process, log)
 
 
-def commands(networks: Mapping[str, Path]) -> dict[str, list[object]]:
-    """Every command that writes, on something small."""
+def commands(networks: Mapping[str, Path], before: Path = Path("before")) -> dict[str, list[object]]:
+    """Every command on something small; `before` holds what `earlier` wrote."""
     small = ("--limit", 32, "--batch-size", 8)
     mixer, mlp = networks["mixer"], networks["mlp"]
     return {
@@ -180,7 +194,20 @@ def commands(networks: Mapping[str, Path]) -> dict[str, list[object]]:
         "expand": ["expand", mixer, "-o", "made/net.safetensors"],
         "report": ["report", mixer, "-o", "made", "--limit", 32],
         "demo": ["demo", "-o", "made"],
+        "sweep": ["spectrum", "--sweep", "--omega", "2^10", "--width", 32, "--width", 48, "--seeds", 2, "-o", "made"],
+        "rerun": ["rerun", before, "-o", "made"],
+        "fig3": ["reproduce", "fig3", "--omega", "2^10", "-o", "made"],
+        "fig2d": ["reproduce", "fig2d", "--seeds", 1, "--limit", 64, "-o", "made"],
+        "inspect": ["inspect", mixer, mlp, "--json"],
+        "diff": ["diff", before, before, "--json"],
+        "doctor": ["doctor", "--json"],
+        "schema": ["schema", "--json"],
     }
+
+
+def earlier(networks: Mapping[str, Path], before: Path) -> list[object]:
+    """The run that `rerun` runs again."""
+    return ["spectrum", networks["mixer"], "--format", "svg", "-o", before]
 
 
 def contents(folder: Path) -> dict[str, str]:

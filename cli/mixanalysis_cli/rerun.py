@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,7 +61,7 @@ def command(
         return
     for path in found.changed:
         terminal.note(f"{path} is not that of the manifest", quiet=quiet)
-    _run(line, found.base)
+    _run(context, line, found.base)
     differences = unlike(before, Manifest.read(out))
     if json:
         terminal.show_json({"output": str(out), "identical": not differences, "differences": differences})
@@ -105,18 +106,14 @@ def arguments(context: typer.Context, name: str, manifest: Mapping[str, Any]) ->
     return words, places
 
 
-def _run(line: list[str], folder: Path) -> None:
-    """Run a command line in a folder; its progress is seen, and its errors are this command's."""
-    watched = sys.stderr.isatty()
-    process = subprocess.run(
-        [sys.executable, "-P", "-m", "mixanalysis_cli", *line],
-        cwd=folder,
-        check=False,
-        stdout=subprocess.DEVNULL,
-        stderr=None if watched else subprocess.PIPE,
-        text=True,
-    )
-    if not watched and process.stderr:
-        typer.echo(process.stderr, err=True, nl=False)
-    if process.returncode:
-        raise typer.Exit(process.returncode)
+def _run(context: typer.Context, line: list[str], folder: Path) -> None:
+    """Run a command line in a folder, in this process: what ends the one ends the other."""
+    command: Any = context.find_root().command
+    own, sys.argv = sys.argv, ["mixanalysis", *line]
+    try:
+        with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+            code = command.main(line, prog_name="mixanalysis", standalone_mode=False)
+    finally:
+        sys.argv = own
+    if code:
+        raise typer.Exit(code)

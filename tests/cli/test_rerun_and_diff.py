@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -18,17 +17,6 @@ def _done(run, networks):
     answer = run("spectrum", "w.safetensors", *arguments, "-o", "out/x")
     assert answer.code == 0
     return Path("out/x")
-
-
-@pytest.fixture(name="within")
-def _within(run, monkeypatch):
-    """The second run in this process, which is quicker."""
-
-    def again(line, folder):
-        with contextlib.chdir(folder):
-            assert run(*line).code == 0
-
-    monkeypatch.setattr("mixanalysis_cli.rerun._run", again)
 
 
 def manifest(folder):
@@ -79,7 +67,6 @@ class TestRerun:
         assert " --level=0.05 " in answer.stdout
         assert " --product " in answer.stdout
 
-    @pytest.mark.usefixtures("within")
     def test_another_input(self, run, done, networks):
         shutil.copy(networks["mlp"], "w.safetensors")
         answer = run("rerun", done)
@@ -100,7 +87,6 @@ class TestRerun:
         answer = run("rerun", done)
         assert (answer.code, answer.error) == (3, "out/x: inputs are missing: w.safetensors; run it where they are")
 
-    @pytest.mark.usefixtures("within")
     def test_other_bytes(self, run, done):
         outputs = manifest(done)["outputs"]
         change(done, outputs=outputs | {"tables/spectrum.csv": "0", "gone.txt": "1"}, mixanalysis="0.0.1")
