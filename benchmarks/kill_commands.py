@@ -2,9 +2,10 @@
 
 python benchmarks/kill_commands.py --random 20
 
-Each command runs in a process of its own on small networks. It is killed (SIGKILL) before each file or folder that it makes, moves or removes, then at random
-moments, and with SIGINT and SIGTERM at random moments; the disk is full (ENOSPC) from each file or folder that it makes
-on, and no file can become larger than some sizes (EFBIG, within a file). Counted are
+Each command runs in a process of its own on small networks. It is killed (SIGKILL) before each file or folder that it
+makes, moves or removes, then at random moments, and with SIGINT and SIGTERM at random moments; the disk is full
+(ENOSPC) from each file or folder that it makes on, and no file can become larger than some sizes (EFBIG, within a
+file). Counted are
 
     half   files at final names that aren't whole, manifests that don't fit their files
     left   hidden files that a later run hasn't removed, or any file after an interruption or a full disk

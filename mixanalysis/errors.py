@@ -21,6 +21,10 @@ class UsageError(MixanalysisError, ValueError):
     exit_code = 2
 
 
+class BusyError(UsageError):
+    """Another run writes to the same place."""
+
+
 class CheckpointError(MixanalysisError):
     """A checkpoint can't be read, is not recognised, or doesn't hold what its layout promises."""
 

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mixanalysis.errors import MixanalysisError, OutputError, UsageError
+from mixanalysis.errors import BusyError, MixanalysisError, OutputError
 
 try:
     import fcntl
@@ -76,7 +76,7 @@ def alone(path: Path) -> Iterator[None]:
     """Refuse a second run that writes to `path`, on this machine or on any that shares its locks.
 
     Raises:
-        UsageError: another run writes to it.
+        BusyError: another run writes to it.
         OutputError: the place can't be written to.
     """
     place = _absolute(path)
@@ -89,7 +89,7 @@ def alone(path: Path) -> Iterator[None]:
             except BlockingIOError:
                 os.close(handle)
                 message = f"{path}: another run is writing there; wait until it ends, or choose another --output"
-                raise UsageError(message) from None
+                raise BusyError(message) from None
             if not locked or _stands(handle, lock):
                 break
             os.close(handle)  # a run that ended in between has taken the file away
@@ -111,7 +111,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OutputError as error:
-        if str(error.path).startswith(hidden):
+        if str(_absolute(error.path)).startswith(hidden):
             raise OutputError(path, error.reason) from error
         raise
     except MixanalysisError:

@@ -96,6 +96,8 @@ def _command(arguments: Sequence[str], folder: Path, log: Path, fault: Fault) ->
     if fault.signal or fault.number:
         seen = _watch(fault, log)
     sys.argv = ["mixanalysis", *arguments]
+    # background jobs are started with it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = time.monotonic()
     log.with_suffix(".begun").touch()
     try:

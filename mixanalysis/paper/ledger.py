@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from mixanalysis._version import __version__
-from mixanalysis.errors import CheckFailedError, UsageError
+from mixanalysis.errors import BusyError, CheckFailedError, OutputError, UsageError
 from mixanalysis.files import write_text
 from mixanalysis.layouts import load
 from mixanalysis.models import Network
@@ -107,7 +107,7 @@ class Ledger:
     def train(self, runs: Iterable[Run], stage: Stage = lambda _name: None) -> dict[str, Outcome]:
         """Every run's outcome, after those that aren't finished have been run, longest first.
 
-        A failing run doesn't stop the others.
+        A failing run doesn't stop the others, unless nothing can be written.
 
         Args:
             runs: equal ones are run once.
@@ -115,6 +115,8 @@ class Ledger:
 
         Raises:
             UsageError: joblib is missing, a device isn't there, or a configuration makes no sense.
+            BusyError: another process is at one of these runs.
+            OutputError: the folder can't be written to, or its disk is full.
         """
         wanted = {run.key: run for run in runs}
         book = {key: outcome for key, run in wanted.items() if (outcome := self.found(run)) is not None}
@@ -174,6 +176,8 @@ class Ledger:
             # what stands under this run's name and isn't it is damaged
             options: dict[str, Any] = {"resume": self.resume, "force": True, "device": device}
             train(run.config, run.datasets, path, run.training, save_every=self.save_every, **options)
+        except (BusyError, OutputError):  # the other runs' places are no better
+            raise
         except Exception as error:  # whatever it is, the other runs go on
             text = " ".join(f"{type(error).__name__}: {error}".split())
             failure = {"run": run.label, "error": text, "again": not isinstance(error, CheckFailedError)}

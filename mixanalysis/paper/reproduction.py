@@ -12,6 +12,7 @@ import pandas as pd
 from mixanalysis import costs
 from mixanalysis.costs import Cost
 from mixanalysis.errors import CheckFailedError, UsageError
+from mixanalysis.files import alone
 from mixanalysis.paper import fig2, fig2d, fig3, fig4, fig5, fig7, fig_s1, fig_s4, page, table_s3
 from mixanalysis.paper.experiment import Context, Experiment, Options, specs
 from mixanalysis.paper.ledger import Ledger, Outcome, Stage
@@ -131,31 +132,36 @@ def reproduce(
         stage: asked for a progress callback.
 
     Raises:
-        UsageError: an option makes no sense, data are missing, or a folder holds files of others.
+        UsageError: an option makes no sense, data are missing, a folder holds files of others, or another run writes
+            to it.
         DataError: data can't be read.
+        OutputError: a folder can't be written to, or its disk is full.
     """
     options = options or Options()
     wanted = specs(experiments, options)
-    page.check(out, force=force)
-    for experiment in experiments:
-        previous_outputs(out / experiment.name, force=force)
-    book = ledger.train(
-        (point.run for experiment in experiments for point in experiment.points(wanted[experiment.name])), stage
-    )
-    context = Context(book, ledger)
-    asked = request or Request("reproduce")
-    claims: list[dict[str, Any]] = []
-    values: list[dict[str, Any]] = []
-    advance = stage("tables and figures")
-    for done, experiment in enumerate(experiments, start=1):
-        own = _write(experiment, wanted[experiment.name], context, out / experiment.name, options, asked, force=force)
-        claims += own[0]
-        values += own[1]
-        if advance is not None:
-            advance(done, len(experiments))
-    path = page.write(out, EXPERIMENTS)
-    failed = tuple(outcome for outcome in book.values() if not outcome.ok)
-    return Reproduction(path, PAPER_CLAIMS.frame(claims), PAPER_VALUES.frame(values), failed)
+    with alone(out):
+        page.check(out, force=force)
+        for experiment in experiments:
+            previous_outputs(out / experiment.name, force=force)
+        book = ledger.train(
+            (point.run for experiment in experiments for point in experiment.points(wanted[experiment.name])), stage
+        )
+        context = Context(book, ledger)
+        asked = request or Request("reproduce")
+        claims: list[dict[str, Any]] = []
+        values: list[dict[str, Any]] = []
+        advance = stage("tables and figures")
+        for done, experiment in enumerate(experiments, start=1):
+            own = _write(
+                experiment, wanted[experiment.name], context, out / experiment.name, options, asked, force=force
+            )
+            claims += own[0]
+            values += own[1]
+            if advance is not None:
+                advance(done, len(experiments))
+        path = page.write(out, EXPERIMENTS)
+        failed = tuple(outcome for outcome in book.values() if not outcome.ok)
+        return Reproduction(path, PAPER_CLAIMS.frame(claims), PAPER_VALUES.frame(values), failed)
 
 
 def _write(

@@ -55,7 +55,6 @@ class Resume:
         here = distributed.world()
         contents = state.sums.state_dict()
         facts = {"key": self.key, "layers": state.layers, "facts": contents.pop("facts")}
-        self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self.folder / f"cka-{self.key[:16]}-{here.rank}.safetensors") as temporary:
             arrays = {name: np.ascontiguousarray(array) for name, array in contents.items()}
             save_file(arrays, temporary, metadata={"mixanalysis": json.dumps(facts)})
