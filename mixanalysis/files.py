@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from mixanalysis.errors import BusyError, MixanalysisError, OutputError
 
@@ -41,6 +42,22 @@ _REFUSED = {
     errno.ENOTEMPTY,
     errno.EPERM,
 }
+
+
+class Stamp(NamedTuple):
+    """A file as it was at some time.
+
+    Attributes:
+        path: where it stood.
+        inode: its number.
+        size: in bytes.
+        time: of its last change, in nanoseconds.
+    """
+
+    path: Path
+    inode: int
+    size: int
+    time: int
 
 
 @contextlib.contextmanager
@@ -134,6 +151,12 @@ def remove_stale(path: Path) -> None:
                     _remove(found)
             finally:
                 os.close(handle)
+
+
+def stamp(path: Path) -> Stamp:
+    """What whoever replaces a file or writes to it changes."""
+    fact = path.stat()
+    return Stamp(path, fact.st_ino, fact.st_size, fact.st_mtime_ns)
 
 
 def write_text(path: Path, text: str) -> None:

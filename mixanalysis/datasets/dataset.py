@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mixanalysis.errors import DataError
+from mixanalysis.files import Stamp
 
 Split = Literal["train", "test"]
 
@@ -58,6 +59,7 @@ class Dataset:
         note: what is to be said about the files, such as whether they are the official ones.
         scale: of bytes.
         target: shape that the images are resized to; None keeps their own.
+        files: those that were read, as they were before.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Dataset:
     note: str = ""
     scale: Scale = SYMMETRIC
     target: Shape | None = None
+    files: tuple[Stamp, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -11,6 +11,7 @@ from mixanalysis.datasets import cifar, folder, mnist, stl10
 from mixanalysis.datasets.dataset import SYMMETRIC, UNIT, Dataset, Scale, Shape, Split
 from mixanalysis.datasets.official import Raw
 from mixanalysis.errors import DataError
+from mixanalysis.files import Stamp, stamp
 from mixanalysis.selection import meant
 
 IMAGENET = Scale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -66,7 +67,7 @@ def open_local(name: str, split: Split, shape: Shape | None = None) -> Dataset:
             f"{name}: unknown scale {scale!r} of the pixels; known are {', '.join(SCALES)}{meant(scale, SCALES)}"
         )
     files = KINDS[kind].paths(Path(directory), split)
-    stamps = tuple((str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files)
+    stamps = tuple(map(stamp, files))
     raw = _read(kind, directory, split, shape if kind == "folder" else None, stamps)
     channels = raw.pixels.shape[1]
     return Dataset(
@@ -78,6 +79,7 @@ def open_local(name: str, split: Split, shape: Shape | None = None) -> Dataset:
         resizable=True,
         note=raw.note,
         scale=_scale(KINDS[kind], scale or "symmetric", channels),
+        files=stamps,
     )
 
 
@@ -91,9 +93,7 @@ def _scale(kind: Kind, name: str, channels: int) -> Scale:
 
 
 @lru_cache(maxsize=4)
-def _read(
-    kind: str, directory: str, split: Split, shape: Shape | None, _stamps: tuple[tuple[str, int, int], ...]
-) -> Raw:
+def _read(kind: str, directory: str, split: Split, shape: Shape | None, _stamps: tuple[Stamp, ...]) -> Raw:
     """The bytes alone are kept: a split of CIFAR-10 is 150 MB."""
     more = () if shape is None else (shape,)
     return KINDS[kind].read(Path(directory), split, *more)

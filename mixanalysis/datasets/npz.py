@@ -13,6 +13,7 @@ from numpy.lib.npyio import NpzFile
 
 from mixanalysis.datasets.dataset import Dataset, Split
 from mixanalysis.errors import DataError
+from mixanalysis.files import stamp
 
 
 def read_npz(path: Path, split: Split) -> Dataset:
@@ -26,6 +27,7 @@ def read_npz(path: Path, split: Split) -> Dataset:
         DataError: the file can't be read, or its arrays have no such names, shapes or types.
     """
     try:
+        before = stamp(path)
         # opened here: np.load leaves the file of a damaged archive open
         with path.open("rb") as file, _archive(file) as arrays:
             names = list(arrays.files)
@@ -40,7 +42,7 @@ def read_npz(path: Path, split: Split) -> Dataset:
         raise DataError(f"{path}: no such file; give the path of a .npz file with images") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a .npz file of plain arrays: {error}") from None
-    return Dataset(str(path), split, _images(path, images), *_labels(path, labels, len(images)))
+    return Dataset(str(path), split, _images(path, images), *_labels(path, labels, len(images)), files=(before,))
 
 
 def _archive(file: BinaryIO) -> NpzFile:

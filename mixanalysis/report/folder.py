@@ -19,8 +19,8 @@ import pandas as pd
 from mixanalysis._version import __version__
 from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.datasets import Dataset
-from mixanalysis.errors import CheckpointError, UsageError
-from mixanalysis.files import alone, sha256, temporary_folder, write_text
+from mixanalysis.errors import CheckpointError, DataError, UsageError
+from mixanalysis.files import Stamp, alone, sha256, stamp, temporary_folder, write_text
 from mixanalysis.models import Provenance
 from mixanalysis.report.style import PAPER, Look, figure, save_figure
 from mixanalysis.results import to_json
@@ -30,6 +30,7 @@ Stage = Callable[[str], Callable[[int, int], None] | None]
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
+_CHANGED = "{}: has changed while it was read; nothing was written, start again"
 LIBRARIES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "safetensors")
 
 
@@ -103,6 +104,7 @@ def opened(
     look: Look = PAPER,
     force: bool = False,
     ours: Sequence[str] = (),
+    read: Sequence[Stamp] = (),
 ) -> Iterator[OutputFolder]:
     """A temporary folder whose files replace those of an earlier run in `out` once all are written.
 
@@ -115,11 +117,13 @@ def opened(
         look: file format and style of the figures.
         force: also write into a folder that holds files of others; they stay unless the names are equal.
         ours: names in `out` that are not files of others, though no manifest lists them.
+        read: files of data that `dataset` doesn't tell.
 
     Raises:
         UsageError: `out` is a file, holds files of others and `force` is not given, or is written to by another run.
         OutputError: it can't be written, or its disk is full.
         CheckpointError: a checkpoint has changed since the folder was opened.
+        DataError: a file of the data has changed since it was read.
     """
     previous_outputs(out, force=force, ours=ours)
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
@@ -146,20 +150,22 @@ def opened(
             "seconds": round(time.monotonic() - clock, 3),
             "outputs": {name: sha256(temporary / name) for name in sorted(folder.outputs)},
         }
-        for path, stamp in stamps(networks).items():
-            if stamp != before[path]:
-                raise CheckpointError(f"{path}: has changed while it was read; nothing was written, start again")
+        for path, files in stamps(networks).items():
+            if files != before[path]:
+                raise CheckpointError(_CHANGED.format(path))
+        for file in (*read, *(dataset.files if isinstance(dataset, Dataset) else ())):
+            if not file.path.exists() or stamp(file.path) != file:
+                raise DataError(_CHANGED.format(file.path))
         write_text(temporary / MANIFEST, to_json(manifest) + "\n")
         _move(temporary, out, manifest, previous)
 
 
-def stamps(networks: Iterable[Read]) -> dict[Path, tuple[tuple[int, int, int], ...]]:
-    """Inode, size and time of change of each network's files: whoever replaces or writes to one changes them."""
+def stamps(networks: Iterable[Read]) -> dict[Path, list[Stamp]]:
+    """Each network's files as they are."""
     found = {}
     for path in {network.provenance.path for network in networks}:
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-        facts = [file.stat() for file in files]
-        found[path] = tuple((fact.st_ino, fact.st_size, fact.st_mtime_ns) for fact in facts)
+        found[path] = [stamp(file) for file in files]
     return found
 
 

@@ -146,7 +146,16 @@ def cka_report(
         folder = None
         if here.leads:
             folder = stack.enter_context(
-                opened(out, request, networks=networks, dataset=record, device=device, look=look, force=force)
+                opened(
+                    out,
+                    request,
+                    networks=networks,
+                    dataset=record,
+                    device=device,
+                    look=look,
+                    force=force,
+                    read=dataset.files,
+                )
             )
         progress = stage("CKA") if here.leads else None
         result, state = compare(

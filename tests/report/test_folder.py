@@ -8,14 +8,16 @@ import hashlib
 import json
 import math
 import stat
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import mixanalysis as mx
 from cases import NETWORKS, network_of
-from mixanalysis.errors import CheckpointError, UsageError
+from mixanalysis.errors import CheckpointError, DataError, UsageError
 from mixanalysis.report import Look, Request, opened
 from mixanalysis.report.folder import MANIFEST, previous_outputs
 
@@ -32,6 +34,18 @@ def written(out, tables=("one",), **options):
         for name in tables:
             folder.table(name, TABLE)
     return out
+
+
+def data_of(kind, folder):
+    """A data set from files, and one of these."""
+    if kind == "npz":
+        path = folder / "data.npz"
+        np.savez(path, images=np.zeros((2, 4, 4), np.uint8))
+        return mx.open_dataset(str(path)), path
+    path = folder / "images" / "class" / "0.png"
+    path.parent.mkdir(parents=True)
+    Image.new("L", (4, 4)).save(path)
+    return mx.open_dataset(f"folder:{folder / 'images'}"), path
 
 
 def files_of(out):
@@ -195,6 +209,30 @@ class TestChanges:
         with pytest.raises(CheckpointError, match=message):
             change()
         assert files_of(tmp_path) == ["net.safetensors"]
+
+    @pytest.mark.parametrize("kind", ["npz", "folder"])
+    @pytest.mark.parametrize("change", [Path.touch, Path.unlink, lambda path: path.write_bytes(b"other")])
+    def test_data_that_change_meanwhile(self, kind, change, tmp_path):
+        data, path = data_of(kind, tmp_path)
+        message = rf"{path.name}: has changed while it was read; nothing was written, start again"
+
+        def run():
+            with opened(tmp_path / "out", Request("test"), dataset=data.first(1)) as folder:
+                folder.table("one", TABLE)
+                change(path)
+
+        with pytest.raises(DataError, match=message):
+            run()
+        # where only what is known of the data is given
+        with pytest.raises(DataError, match=message):
+            written(tmp_path / "out", dataset={}, read=data.files)
+        assert not (tmp_path / "out").exists()
+
+    def test_data_that_stay(self, tmp_path):
+        for kind in ("npz", "folder"):
+            data, _ = data_of(kind, tmp_path)
+            written(tmp_path / kind, dataset=data.at(data.shape))
+            assert manifest_of(tmp_path / kind)["data"]["fingerprint"] == data.fingerprint
 
     def test_a_run_that_meets_another(self, tmp_path):
         out = tmp_path / "out"

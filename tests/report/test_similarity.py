@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 import mixanalysis as mx
 from cases import NETWORKS, module_of, network_of
 from mixanalysis.checkpoints import save_checkpoint
-from mixanalysis.errors import NothingToAnalyseError, UsageError
+from mixanalysis.errors import DataError, NothingToAnalyseError, UsageError
 from mixanalysis.layouts import load
 from mixanalysis.models import Patches, Sizes, configure
 from mixanalysis.report import Look, Request
@@ -109,6 +110,18 @@ def test_a_device_that_is_not_there(networks, tmp_path):
     with pytest.raises(UsageError, match=r"--device nowhere: not available here: "):
         cka_report(networks, tmp_path / "out", Request("cka"), device="nowhere")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_data_that_change_meanwhile(networks, tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, images=np.zeros((8, 16, 16), np.uint8))
+
+    def stage(_name):
+        path.touch()
+
+    with pytest.raises(DataError, match=r"data\.npz: has changed while it was read; nothing was written"):
+        cka_report(networks, tmp_path / "out", Request("cka"), data=str(path), stage=stage)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_no_such_block(networks, tmp_path):
