@@ -12,11 +12,11 @@ import glob
 import hashlib
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from mixanalysis.errors import BusyError, MixanalysisError, OutputError
 
@@ -27,6 +27,9 @@ except ImportError:  # not on this system: temporary files of killed runs then s
 
 SUFFIX = ".mixanalysis.tmp"
 """Of temporary files and folders, whose names begin with a dot and the name of their place."""
+
+_open: list[Callable[[], None]] = []
+"""What is to be done in the end, the last first; each may be done twice."""
 
 _TORCH = re.compile(r"PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+")
 """What torch.save says of a full disk."""
@@ -70,7 +73,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the place can't be written to, or its disk is full.
     """
-    with _temporary(path, _new_file) as temporary:
+    with _temporary(path, _make_file) as temporary:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
@@ -83,7 +86,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the place can't be written to, or its disk is full.
     """
-    with _temporary(path, _new_folder) as temporary:
+    with _temporary(path, _make_folder) as temporary:
         temporary.chmod(0o777 & ~_umask())
         yield temporary
 
@@ -97,24 +100,31 @@ def alone(path: Path) -> Iterator[None]:
         OutputError: the place can't be written to.
     """
     place = _absolute(path)
-    lock = place.with_name(f".{place.name}.lock")
-    with writing(path), _parents(place):
+    lock = _lock_of(place)
+    held: list[BinaryIO] = []
+
+    def release() -> None:
+        with contextlib.suppress(OSError):
+            if not held:
+                held.append(lock.open("rb"))  # lost in an interruption, and so it isn't locked any more
+            handle = held[-1].fileno()
+            if not _lock(handle) or _stands(handle, lock):
+                lock.unlink()
+        while held:
+            held.pop().close()
+
+    with writing(path), _parents(place), _in_the_end(release):
         while True:
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+            held.append(lock.open("ab"))
+            handle = held[-1].fileno()
             try:
-                locked = _lock(handle)
+                if not _lock(handle) or _stands(handle, lock):
+                    break
             except BlockingIOError:
-                os.close(handle)
                 message = f"{path}: another run is writing there; wait until it ends, or choose another --output"
                 raise BusyError(message) from None
-            if not locked or _stands(handle, lock):
-                break
-            os.close(handle)  # a run that ended in between has taken the file away
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-            os.close(handle)
+            held.pop().close()  # a run that ended in between has taken the file away
+        yield
 
 
 @contextlib.contextmanager
@@ -124,7 +134,7 @@ def writing(path: Path) -> Iterator[None]:
     Raises:
         OutputError: in place of the system's and the libraries' own errors.
     """
-    hidden = str(_absolute(path).with_name(f".{_absolute(path).name}."))
+    hidden = str(_absolute(path).with_name(_prefix(_absolute(path))))
     try:
         yield
     except OutputError as error:
@@ -141,9 +151,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def remove_stale(path: Path) -> None:
-    """Remove what killed runs have left beside `path`, under its name or a longer one."""
+    """Remove what killed runs have left beside `path`, under its name or a longer one, and their lock."""
     place = _absolute(path)
-    for found in place.parent.glob(f".{glob.escape(place.name)}*{SUFFIX}"):
+    hidden = place.parent.glob(f"{glob.escape(_prefix(place).removesuffix('.'))}*{SUFFIX}")
+    for found in (*hidden, _lock_of(place)):
         with contextlib.suppress(OSError):  # it lives, isn't ours to remove, or went by itself
             handle = os.open(found, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
             try:
@@ -159,6 +170,12 @@ def stamp(path: Path) -> Stamp:
     return Stamp(path, fact.st_ino, fact.st_size, fact.st_mtime_ns)
 
 
+def clean_up() -> None:
+    """Take away what an interruption has left of this process's temporary files, locks and empty folders."""
+    while _open:
+        _open.pop()()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one step, UTF-8 with plain newlines."""
     with replacing(path) as temporary:
@@ -172,43 +189,76 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _temporary(path: Path, new: Callable[[Path], str]) -> Iterator[Path]:
+def _temporary(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     place = _absolute(path)
-    with writing(path), _parents(place):
+    names: list[Path] = []
+
+    def remove() -> None:
+        for name in names:
+            _remove(name)
+
+    with writing(path), _parents(place), _in_the_end(remove):
         remove_stale(path)
-        temporary, handle = _owned(place, new)
+        handle = _owned(place, make, names)
         try:
-            yield temporary
+            yield names[-1]
         finally:
-            _remove(temporary)
+            remove()
             if handle is not None:
                 os.close(handle)
 
 
-def _owned(place: Path, new: Callable[[Path], str]) -> tuple[Path, int | None]:
-    """A new temporary name, with the lock that says it is alive; None where the system has no such locks."""
+def _owned(place: Path, make: Callable[[Path], None], names: list[Path]) -> int | None:
+    """Make a file or folder and hold the lock that says it is alive; None where the system has no such locks.
+
+    Args:
+        place: beside which it is made.
+        make: makes it.
+        names: its name is appended before it is made; those before it are gone.
+    """
     while True:
-        temporary = Path(new(place))
+        names.append(place.with_name(f"{_prefix(place)}{secrets.token_hex(4)}{SUFFIX}"))
+        make(names[-1])
         try:
-            handle = os.open(temporary, os.O_RDONLY)
+            handle = os.open(names[-1], os.O_RDONLY)
         except FileNotFoundError:
             continue  # another run took it for a dead one's, as it wasn't locked yet
         except OSError:
-            return temporary, None
+            return None
         with contextlib.suppress(BlockingIOError):
-            if not _lock(handle) or _stands(handle, temporary):
-                return temporary, handle
+            if not _lock(handle) or _stands(handle, names[-1]):
+                return handle
         os.close(handle)
 
 
-def _new_file(place: Path) -> str:
-    handle, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=SUFFIX, dir=place.parent)
-    os.close(handle)
-    return name
+def _make_file(path: Path) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def _new_folder(place: Path) -> str:
-    return tempfile.mkdtemp(prefix=f".{place.name}.", suffix=SUFFIX, dir=place.parent)
+def _make_folder(path: Path) -> None:
+    path.mkdir(0o700)
+
+
+def _prefix(place: Path) -> str:
+    """How hidden names beside a place begin; a hidden place's own are the same and longer."""
+    return f"{place.name}." if place.name.endswith(SUFFIX) else f".{place.name}."
+
+
+@contextlib.contextmanager
+def _in_the_end(action: Callable[[], None]) -> Iterator[None]:
+    """Do something when this ends, or in `clean_up` where an interruption hits just between."""
+    _open.append(action)
+    try:
+        yield
+    finally:
+        action()
+        # what is still open within has been interrupted, and has to be done before this once more
+        if _open and _open[-1] is action:
+            _open.pop()
+
+
+def _lock_of(place: Path) -> Path:
+    return place.with_name(f".{place.name}.lock")
 
 
 def _lock(handle: int) -> bool:
@@ -242,13 +292,15 @@ def _remove(path: Path) -> None:
 def _parents(place: Path) -> Iterator[None]:
     """Make missing folders; those that are empty in the end go."""
     made = [parent for parent in place.parents if not parent.exists()]
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
+
+    def remove() -> None:
         for parent in made:
             with contextlib.suppress(OSError):
                 parent.rmdir()
+
+    with _in_the_end(remove):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        yield
 
 
 def _reason(error: BaseException | None, path: Path, hidden: str) -> str | None:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import stat
+import sys
 
 import pytest
 
-from mixanalysis.errors import OutputError
-from mixanalysis.files import SUFFIX, remove_stale, replacing, sha256, temporary_folder, write_text, writing
+from mixanalysis.errors import BusyError, OutputError
+from mixanalysis.files import (
+    SUFFIX,
+    alone,
+    clean_up,
+    remove_stale,
+    replacing,
+    sha256,
+    temporary_folder,
+    write_text,
+    writing,
+)
 
 
 @pytest.fixture(name="umask", params=[0o022, 0o077, 0o002], ids=oct)
@@ -39,6 +51,9 @@ def test_an_old_file_is_replaced_at_the_end(tmp_path):
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 
+
+STRIDE = 3
+"""One of so many steps is interrupted; with 1, all."""
 
 FAILURES = [ValueError, KeyboardInterrupt, SystemExit]
 
@@ -112,12 +127,78 @@ def test_sha256_is_that_of_the_content(tmp_path):
     assert sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
+def interrupted(at, path):
+    """Write a file and be interrupted before the at-th step of files and contextlib; False where there is none."""
+    steps = 0
+
+    def look(frame, event, _argument):
+        nonlocal steps
+        if not frame.f_code.co_filename.endswith((f"{os.sep}files.py", f"{os.sep}contextlib.py")):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            steps += 1
+            if steps > at:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return look
+
+    sys.settrace(look)
+    try:
+        with alone(path), replacing(path) as temporary:
+            temporary.touch()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
 class TestLeftovers:
     def test_those_of_killed_runs_go(self, tmp_path):
         (tmp_path / f".a.txt.killed{SUFFIX}").write_text("half")
         (tmp_path / f".a.txt.folder{SUFFIX}" / "inner").mkdir(parents=True)
         write_text(tmp_path / "a.txt", "new")
         assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
+
+    def test_those_of_a_file_within_a_file_go(self, tmp_path):
+        """A writer that is given a temporary name may write by way of another one."""
+        with replacing(tmp_path / "a.txt") as outer, replacing(outer) as inner:
+            inner.touch()
+            names = [path.name for path in tmp_path.iterdir()]
+        assert len(names) == 2
+        (tmp_path / "a.txt").unlink()
+        for name in names:
+            (tmp_path / name).touch()
+        write_text(tmp_path / "a.txt", "new")
+        assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
+
+    def test_a_lock_goes_unless_it_is_held(self, tmp_path):
+        lock = tmp_path / ".a.txt.lock"
+        lock.touch()
+        remove_stale(tmp_path / "a.txt")
+        assert list(tmp_path.iterdir()) == []
+        with alone(tmp_path / "a.txt"):
+            remove_stale(tmp_path / "a.txt")
+            assert list(tmp_path.iterdir()) == [lock]
+            with pytest.raises(BusyError, match=r"a\.txt: another run is writing there; wait until it ends"):
+                alone(tmp_path / "a.txt").__enter__()
+            assert list(tmp_path.iterdir()) == [lock]
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_an_interruption_anywhere_leaves_nothing(self, tmp_path):
+        """Between any two steps of taking and leaving a place."""
+        path = tmp_path / "x" / "a.txt"
+        for at in itertools.count(step=STRIDE):
+            hit = interrupted(at, path)
+            clean_up()
+            assert sorted(tmp_path.rglob("*")) in ([], [path.parent, path])
+            if not hit:
+                break
+            path.unlink(missing_ok=True)
+        assert at > 500
+        assert path.exists()
 
     def test_those_that_live_stay(self, tmp_path):
         with replacing(tmp_path / "a.txt") as file, temporary_folder(tmp_path / "a.txt") as folder:

@@ -1,5 +1,5 @@
 """The command line of mixanalysis: one module per command, each thin."""
 
-from mixanalysis_cli.app import app, main
+from mixanalysis_cli.process import main
 
-__all__ = ["app", "main"]
+__all__ = ["main"]

@@ -1,5 +1,5 @@
 """`python -m mixanalysis_cli` is `mixanalysis`."""
 
-from mixanalysis_cli.app import main
+from mixanalysis_cli import main
 
 main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Annotated
 
 import typer
@@ -70,11 +69,3 @@ for module in (
     schema,
 ):
     app.command(module.NAME)(module.command)
-
-
-def main() -> None:
-    """Run the command line; a termination signal unwinds like an exception, so that nothing half-written stays."""
-    signal.signal(signal.SIGTERM, terminal.end)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as in the background
-        signal.signal(signal.SIGINT, terminal.end)
-    app(prog_name="mixanalysis")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from mixanalysis.distributed import declared
 from mixanalysis.errors import MixanalysisError, ToldElsewhereError
 from mixanalysis.selection import meant
 from mixanalysis_cli import tables
+from mixanalysis_cli.process import INTERRUPTED, received, unwind
 
 if TYPE_CHECKING:
     from mixanalysis.costs import Cost
@@ -25,29 +24,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 Advance = Callable[[int, int], None]
 Stage = Callable[[str], Advance | None]
-
-INTERRUPTED = 130
-
-TERMINATED = 143
-
-_signals: list[int] = []
-"""Those that asked this process to end."""
-
-
-def end(number: int, _frame: object) -> None:
-    """Handle a signal: unwind like an exception, so that nothing half-written stays."""
-    if number == signal.SIGTERM and not _signals and declared().leads:
-        # wherever this is, even within a print
-        os.write(2, b"mixanalysis: error: terminated\n")
-    _signals.append(number)
-    _unwind()
-
-
-def _unwind() -> None:
-    if _signals[-1] == signal.SIGINT:
-        raise KeyboardInterrupt
-    sys.exit(TERMINATED)
-
 
 show_table, show_matrix = tables.show_table, tables.show_matrix
 
@@ -62,17 +38,15 @@ def reporting(command: Callable[P, None]) -> Callable[P, None]:
                 command(*args, **kwargs)
             except Exception:
                 # libraries may have taken the unwinding for an error of their own
-                if _signals:
-                    _unwind()
+                if received:
+                    unwind()
                 raise
         except ToldElsewhereError as error:
             raise typer.Exit(error.exit_code) from None
         except MixanalysisError as error:
             raise _failed(str(error), error.exit_code) from None
         except KeyboardInterrupt:
-            if not declared().leads:
-                raise typer.Exit(INTERRUPTED) from None
-            raise _failed("interrupted", INTERRUPTED) from None
+            raise _interrupted() from None
         except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
             raise
         except Exception as error:
@@ -98,9 +72,7 @@ class Commands(TyperGroup):
             # between two commands' own care, such as while options are read
             if not standalone:
                 raise
-            if declared().leads:
-                _complain("interrupted")
-            sys.exit(INTERRUPTED)
+            sys.exit(_interrupted().exit_code)
         except typer.TyperException as error:
             if not standalone:
                 raise
@@ -120,6 +92,12 @@ def _with_hint(message: str) -> str:
     message = message.replace("Value error, ", "")
     wrong = re.search(r"'([^']*)' is not one of ('.*')$", message)
     return message if wrong is None else message + meant(wrong[1], re.findall(r"'([^']*)'", wrong[2]))
+
+
+def _interrupted() -> typer.Exit:
+    if declared().leads and not received:
+        _complain("interrupted")
+    return typer.Exit(INTERRUPTED)
 
 
 def _failed(message: str, code: int) -> typer.Exit:

@@ -121,6 +121,56 @@ main()
     assert list(tmp_path.iterdir()) == []
 
 
+SLOW = """
+import os, signal
+from pathlib import Path
+os.kill(os.getpid(), signal.{name})
+for _ in range(100):
+    Path("step").write_text("still in it")
+Path("imported").touch()
+"""
+
+
+STARTING = """
+import os, signal, sys, time
+import {module} as module
+from mixanalysis_cli import main
+
+def starting(*arguments, **options):
+    {code}
+    time.sleep(60)
+
+class Starting:
+    __getattr__ = starting
+
+if {name!r} == "app":
+    sys.modules["mixanalysis_cli.app"] = Starting()
+else:
+    module.{name} = starting
+sys.path.insert(0, "")
+sys.argv = ["mixanalysis", "schema"]
+main()
+"""
+"""The program, which does something else when it comes to a function or module."""
+
+
+@pytest.mark.parametrize(("name", "end", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+def test_an_import_is_not_cut_in_two(name, end, word, tmp_path):
+    """A compiled library may abort the process otherwise, with a hundred lines."""
+    (tmp_path / "slow.py").write_text(SLOW.format(name=name))
+    program = STARTING.format(module="typer.main", name="get_command", code="import slow")
+    result = python("-c", program, cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (end, "", f"mixanalysis: error: {word}\n")
+    assert (tmp_path / "imported").exists()
+
+
+@pytest.mark.parametrize(("module", "name"), [("mixanalysis_cli", "app"), ("typer.main", "get_command")])
+def test_an_interruption_while_the_program_starts(module, name, tmp_path):
+    program = STARTING.format(module=module, name=name, code="os.kill(os.getpid(), signal.SIGINT)")
+    result = python("-c", program, cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "mixanalysis: error: interrupted\n")
+
+
 def on_a_terminal(*arguments: str, stream: str, **variables: str) -> tuple[str, subprocess.CompletedProcess[str]]:
     """What a command writes to a stream that is a terminal."""
     reader, writer = pty.openpty()
