@@ -162,7 +162,7 @@ def main() -> int:
             bench.kills(options.stride)
             for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
                 bench.moments(number, options.random, generator)
-            if bench.makings:
+            if bench.expected:
                 bench.full(options.stride)
             total += bench.counts
             print(name, *(f"{column} {bench.counts[column]}" for column in columns), sep="  ", flush=True)
