@@ -226,6 +226,12 @@ def hidden(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob(".*"))
 
 
+def left(folder: Path) -> list[str]:
+    """Whatever there is but finished batches, which a later run goes on from."""
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    return [name for name in names if not name.partition("/")[0].endswith(".resume")]
+
+
 def result(folder: Path) -> dict[str, str]:
     """The finished files and their content; times and the command line in manifests and pages are left out."""
     found = contents(folder)

@@ -54,6 +54,7 @@ def command(
     verbose: options.Verbose = False,
     dry_run: options.DryRun = False,
     force: options.Force = False,
+    resume: options.Resume = True,
     config: options.ConfigFile = None,
 ) -> None:
     """Run networks and keep their layers, a file for each, which `mixanalysis cka` takes in their place."""
@@ -103,6 +104,7 @@ def command(
             device=device,
             seed=seed,
             force=force,
+            resume=resume,
             stage=stage,
         )
     if json:

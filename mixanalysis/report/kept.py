@@ -9,9 +9,9 @@ from mixanalysis.datasets import open_dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.models import Network
 from mixanalysis.report.cka_drawings import slugs
-from mixanalysis.report.folder import Request, Stage, inputs, opened
-from mixanalysis.report.similarity import Comparison, check_device
-from mixanalysis.similarity import Contender, Kernel, Stored, store
+from mixanalysis.report.folder import Request, Stage, data_record, inputs, opened
+from mixanalysis.report.similarity import Comparison, check_device, content_key
+from mixanalysis.similarity import Contender, Kernel, Stored, Unfinished, store
 from mixanalysis.similarity.stored import SUFFIX, What
 
 
@@ -27,6 +27,7 @@ def features_report(
     device: str = "cpu",
     seed: int = 0,
     force: bool = False,
+    resume: bool = False,
     stage: Stage = lambda _name: None,
 ) -> list[Path]:
     """Run networks one after the other and keep their layers, a file for each, in `out`.
@@ -42,6 +43,8 @@ def features_report(
         device: where the networks run.
         seed: of random data.
         force: also write into a folder that holds files of others.
+        resume: keep finished batches in a hidden folder beside `out` until all is written, and start from those of a
+            run of the same content that was killed.
         stage: asked for a progress callback for each network.
 
     Returns:
@@ -56,18 +59,26 @@ def features_report(
     shapes = [network.config.input_shape for network in networks if isinstance(network, Network)]
     dataset = open_dataset(data, shape=shapes[0] if shapes else how.image, seed=seed).first(limit)
     names = [f"{name}{SUFFIX}" for name in slugs(network.label for network in networks).values()]
+    states = []
     with opened(out, request, networks=networks, dataset=dataset, device=device, force=force) as folder:
         for network, name, record in zip(networks, names, inputs(networks), strict=True):
             if isinstance(network, Stored):
                 raise UsageError(f"{network.provenance.path}: holds features already")
+            subject = how.subject(network, "", device)
+            more = {"what": what, "label": network.label}
+            key = content_key([network], [subject], [record["sha256"]], data_record(dataset), how, more)
+            states.append(Unfinished(out.parent / f".{out.name}.resume", key))
             store(
-                how.subject(network, "", device),
+                subject,
                 dataset,
                 folder.path(name),
                 what=what,
                 kernel=Kernel(how.kernel, how.bandwidth),
                 batch_size=how.batch_size,
                 sha256=record["sha256"],
+                unfinished=states[-1] if resume else None,
                 progress=stage(network.label),
             )
+    for state in states:
+        state.clear()
     return [out / name for name in names]

@@ -258,15 +258,36 @@ def _key(
     how: Comparison,
     seed: int,
 ) -> str:
-    """Content of everything that the sums over batches follow from; no name of a file, and no device."""
+    hashes = [record["sha256"] for record in inputs(networks)]
+    return content_key(networks, sources, hashes, data, how, {"seed": seed if how.permutations else None})
+
+
+def content_key(
+    networks: Sequence[Contender],
+    sources: Sequence[Subject | Stored],
+    hashes: Sequence[str],
+    data: Mapping[str, Any],
+    how: Comparison,
+    more: Mapping[str, Any],
+) -> str:
+    """Content of everything that sums over batches, or features, follow from; no name of a file, and no device.
+
+    Args:
+        networks: that run.
+        sources: the same with their taps.
+        hashes: SHA-256 of their checkpoints.
+        data: what is known of the data.
+        how: how they are compared.
+        more: what else is chosen, JSON-ready.
+    """
     contents = [
         {
-            "sha256": record["sha256"],
+            "sha256": sha256,
             "wrapper": network.provenance.wrapper,
             "code": _code(network),
             "taps": _taps(source),
         }
-        for record, network, source in zip(inputs(networks), networks, sources, strict=True)
+        for sha256, network, source in zip(hashes, networks, sources, strict=True)
     ]
     choices = {name: value for name, value in asdict(how).items() if name not in ("layers", "exclude")}
     facts = {
@@ -274,7 +295,7 @@ def _key(
         "networks": contents,
         "data": [data["fingerprint"], data["images"]],
         "choices": choices,
-        "seed": seed if how.permutations else None,
+        **more,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -11,6 +11,7 @@ from mixanalysis.similarity.resume import Resume
 from mixanalysis.similarity.stored import Stored
 from mixanalysis.similarity.storing import store
 from mixanalysis.similarity.subjects import Subject
+from mixanalysis.similarity.unfinished import Unfinished
 
 __all__ = [
     "CKAResult",
@@ -25,6 +26,7 @@ __all__ = [
     "Resume",
     "Stored",
     "Subject",
+    "Unfinished",
     "cka",
     "hsic1",
     "linear_cka",

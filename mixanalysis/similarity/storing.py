@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from mixanalysis.similarity.grams import Kernel
 from mixanalysis.similarity.stored import DIGESTS, FORMAT, KEY, What, tensor_name, triangle
 from mixanalysis.similarity.subjects import Layer, RawBatch, Subject, raw_batches
 from mixanalysis.similarity.tensor_file import Spec, TensorFile
+from mixanalysis.similarity.unfinished import Reached, Unfinished
 
 _REASON = 100
 """Characters of the longest reason why a layer has no features."""
@@ -37,6 +39,7 @@ def store(
     kernel: Kernel | None = None,
     batch_size: int = 64,
     sha256: str = "",
+    unfinished: Unfinished | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Run a network on all batches and keep its layers; never more than one of them in memory.
@@ -49,6 +52,7 @@ def store(
         kernel: of the Gram matrices, linear by default.
         batch_size: images per batch.
         sha256: of the network's checkpoint, for the record.
+        unfinished: where the file is while it is under way, and what a run of the same key goes on from.
         progress: called after each batch with the batches done and in all.
 
     Raises:
@@ -75,22 +79,50 @@ def store(
         "data": {"name": data.name, "split": data.split, "fingerprint": data.fingerprint},
         "examples": len(data),
     }
-    total = -(-len(data) // batch_size)
-    with replacing(path) as temporary:
-        # the first batch runs twice: shapes come first in the file
-        columns = _columns(subject, next(raw_batches(data, batch_size)), what, kernel)
-        rows = [min(batch_size, len(data) - first) for first in range(0, len(data), batch_size)]
-        specs = {tensor_name(what, column.layer.name): column.spec(rows) for column in columns if column.dtype}
-        specs[DIGESTS] = Spec(torch.uint8, (total, 32))
-        facts["layers"] = [column.layer for column in columns]
-        longest = {str(position): "x" * _REASON for position in range(len(columns))}
-        with TensorFile(temporary, specs, {KEY: json.dumps(facts | {"reasons": longest})}) as file:
-            writer = _Writer(subject, columns, what, kernel, file)
-            for raw in raw_batches(data, batch_size):
+    if unfinished is None:
+        with replacing(path) as temporary:
+            _fill(temporary, subject, data, facts, kernel, None, progress)
+        return
+    if not unfinished.load().whole:
+        try:
+            unfinished.folder.mkdir(parents=True, exist_ok=True)
+            _fill(unfinished.path, subject, data, facts, kernel, unfinished, progress)
+        finally:
+            unfinished.tidy()
+    unfinished.give(path)
+
+
+def _fill(
+    path: Path,
+    subject: Subject,
+    data: Dataset,
+    facts: dict[str, Any],
+    kernel: Kernel,
+    unfinished: Unfinished | None,
+    progress: Progress | None,
+) -> None:
+    what, size = facts["what"], facts["batch_size"]
+    rows = [min(size, len(data) - first) for first in range(0, len(data), size)]
+    # the first batch runs twice: shapes come first in the file
+    columns = _columns(subject, next(raw_batches(data, size)), what, kernel)
+    specs = {tensor_name(what, column.layer.name): column.spec(rows) for column in columns if column.dtype}
+    specs[DIGESTS] = Spec(torch.uint8, (len(rows), 32))
+    facts["layers"] = [column.layer for column in columns]
+    longest = {str(position): "x" * _REASON for position in range(len(columns))}
+    reached = Reached(0, 0, {}) if unfinished is None else unfinished.load()
+    with TensorFile(path, specs, {KEY: json.dumps(facts | {"reasons": longest})}, anew=reached.batches == 0) as file:
+        writer = _Writer(subject, columns, what, kernel, file, reached.reasons, reached.start)
+        for raw in raw_batches(data, size):
+            if raw.index >= reached.batches:
                 writer.add(raw)
-                if progress is not None:
-                    progress(raw.index + 1, total)
-            file.finish({KEY: json.dumps(facts | {"reasons": writer.reasons})})
+                if unfinished is not None and unfinished.due():
+                    file.flush()
+                    unfinished.save(Reached(raw.index + 1, writer.start, writer.reasons))
+            if progress is not None:
+                progress(raw.index + 1, len(rows))
+        file.finish({KEY: json.dumps(facts | {"reasons": writer.reasons})})
+    if unfinished is not None:
+        unfinished.finish(Reached(len(rows), writer.start, writer.reasons))
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,15 @@ class TensorFile:
     """Writes tensors whose shapes are known beforehand; cells that are never written are zero.
 
     Args:
-        path: the file, made anew.
+        path: the file.
         tensors: what it will hold.
         longest: the longest metadata that it may get, to leave room for them.
+        anew: make it anew; otherwise it is one that was written with the same arguments, and keeps its cells.
     """
 
-    def __init__(self, path: Path, tensors: Mapping[str, Spec], longest: Mapping[str, str]) -> None:
+    def __init__(
+        self, path: Path, tensors: Mapping[str, Spec], longest: Mapping[str, str], *, anew: bool = True
+    ) -> None:
         self._specs = dict(tensors)
         self._starts: dict[str, int] = {}
         end = 0
@@ -47,7 +50,7 @@ class TensorFile:
             end += tensors[name].size
         self._head = len(self._header(longest))
         self._head += -self._head % ALIGNMENT
-        self._file: BinaryIO = path.open("wb")
+        self._file: BinaryIO = path.open("wb" if anew else "r+b")
         self._file.truncate(8 + self._head + end)
 
     def _header(self, metadata: Mapping[str, str]) -> bytes:
@@ -64,6 +67,10 @@ class TensorFile:
         width = spec.size // spec.shape[0]
         self._file.seek(8 + self._head + self._starts[name] + first * width)
         self._file.write(rows.to("cpu", spec.dtype).contiguous().view(-1).view(torch.uint8).numpy().data)
+
+    def flush(self) -> None:
+        """Hand what was written to the system, so that it is there even if this process is killed."""
+        self._file.flush()
 
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Write the header.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from faults import Fault, commands, contents, half, hidden, result, start
+from faults import Fault, commands, contents, half, hidden, left, result, start
 
 KILLED = {"expand": (2, 5, 8), "features": (0, 3, 8, 14, 20), "train": (2, 4, 7)}
 """Changes of files before which a command is killed; benchmarks/kill_commands.py takes all of all commands."""
@@ -65,7 +65,7 @@ def test_a_killed_command(command, at, networks, expected, folder, logs):
 
 
 def test_a_kill_while_files_replace_older_ones(networks, expected, folder, logs):
-    command = commands(networks)["features"]
+    command = [*commands(networks)["features"], "--no-resume"]
     assert start(command, folder, logs).end().code == 0
     states = []
     for at in (3, 4, 6):
@@ -86,10 +86,14 @@ def test_a_kill_while_files_replace_older_ones(networks, expected, folder, logs)
     ids=["Ctrl-C", "SIGTERM"],
 )
 @pytest.mark.parametrize(("command", "at"), [("features", 9), ("train", 4)])
-def test_an_interrupted_command(number, code, word, command, at, networks, folder, logs):
+def test_an_interrupted_command(number, code, word, command, at, networks, expected, folder, logs):
     ended = start(commands(networks)[command], folder, logs, Fault(signal=number, at=at)).end()
     assert (ended.code, ended.stdout, ended.stderr) == (code, "", f"mixanalysis: error: {word}\n")
-    assert list(folder.rglob("*")) == []
+    assert left(folder) == []
+    again = start(commands(networks)[command], folder, logs).end()
+    assert (again.code, again.stderr) == (0, "")
+    assert result(folder) == expected[command]
+    assert hidden(folder) == []
 
 
 @cases(FULL)
@@ -99,7 +103,7 @@ def test_a_full_disk(command, at, networks, folder, logs):
     out = commands(networks)[command][commands(networks)[command].index("-o") + 1]
     message = "can't be written: No space left on device; free some room, or choose another --output"
     assert (ended.code, ended.stdout, ended.stderr) == (3, "", f"mixanalysis: error: {out}: {message}\n")
-    assert list(folder.rglob("*")) == []
+    assert left(folder) == []
 
 
 @pytest.mark.parametrize("command", ["convert", "features", "spectrum", "train"])
@@ -114,7 +118,7 @@ def test_a_disk_that_fills_up_within_a_file(command, networks, folder, logs):
     assert (ended.code, ended.stdout) == (3, "")
     assert re.match(message, ended.stderr), ended.stderr
     assert len(ended.stderr.splitlines()) == 1
-    assert list(folder.rglob("*")) == []
+    assert left(folder) == []
 
 
 @pytest.mark.parametrize(("number", "text"), [(errno.EROFS, "Read-only file system"), (errno.EACCES, "Permission den")])

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from mixanalysis.similarity import Subject
+
 LIMIT = ("--limit", 72, "--batch-size", 16)
 
 
@@ -58,6 +60,59 @@ def test_other_data_are_refused(run, networks, kept):
     answer = run("cka", kept[0], networks["mlp"])
     assert (answer.code, "use --batch-size 16" in answer.error) == (3, True)
     assert not Path("reports").exists()
+
+
+class TestResume:
+    """A run that was cut in the second network's third batch."""
+
+    @pytest.fixture(name="seen")
+    def _seen(self, run, networks, monkeypatch):
+        """Networks and batches that have run since."""
+        seen = []
+        observe = Subject.observe
+
+        def counting(self, raw, make):
+            seen.append((self.label, raw.index))
+            if cutting and seen[-1] == ("mlp", 2):
+                raise KeyboardInterrupt
+            return observe(self, raw, make)
+
+        monkeypatch.setattr("mixanalysis.similarity.resume.SECONDS", 0.0)
+        monkeypatch.setattr(Subject, "observe", counting)
+        cutting = True
+        answer = run("features", networks["mixer"], networks["mlp"], *LIMIT, "-o", "kept")
+        assert (answer.code, answer.error) == (130, "interrupted")
+        assert not Path("kept").exists()
+        cutting = False
+        seen.clear()
+        return seen
+
+    def test_it_goes_on(self, run, networks, seen):
+        assert run("features", networks["mixer"], networks["mlp"], *LIMIT, "-o", "kept").code == 0
+        assert seen == [("mlp", index) for index in (0, 2, 3, 4)]
+        assert not Path(".kept.resume").exists()
+        assert run("features", networks["mixer"], networks["mlp"], *LIMIT, "--no-resume", "-o", "whole").code == 0
+        for name in ("mixer", "mlp"):
+            kept, whole = (Path(folder, f"{name}.features.safetensors") for folder in ("kept", "whole"))
+            assert kept.read_bytes() == whole.read_bytes()
+
+    CHANGED = (
+        ("--what", "features"),
+        ("--kernel", "rbf"),
+        ("--batch-size", "8"),
+        ("--limit", "48"),
+        ("--features", "after-skip"),
+        ("--pool", "mean"),
+        ("--exclude", "*.channel"),
+        ("--dtype", "float64"),
+        ("--no-resume",),
+    )
+
+    @pytest.mark.parametrize("changed", CHANGED, ids=" ".join)
+    def test_other_content_starts_anew(self, run, networks, seen, changed):
+        answer = run("features", networks["mixer"], networks["mlp"], *LIMIT, *changed, "-o", "kept")
+        assert (answer.code, answer.stderr) == (0, "")
+        assert [index for label, index in seen if label == "mixer"][:3] == [0, 0, 1]
 
 
 def test_options(run, networks, kept):
