@@ -61,7 +61,12 @@ def reporting(command: Callable[P, None]) -> Callable[P, None]:
 
 
 class Commands(TyperGroup):
-    """The commands, whose usage errors are one line on stderr like all others."""
+    """The commands, whose usage errors are one line on stderr like all others, and whose help is never cut."""
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """Every command with the whole of its sentence."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.help or "") for name, command in self.commands.items()])
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run a command and leave with its exit code."""
@@ -76,10 +81,9 @@ class Commands(TyperGroup):
         except typer.TyperException as error:
             if not standalone:
                 raise
-            # without a message it is the help that no command asks for; every process of torchrun reads one line
-            if (message := error.format_message().rstrip(".")) and declared().leads:
+            if declared().leads:  # every process of torchrun would say it
                 context = getattr(error, "ctx", None)
-                message = _with_hint(message)
+                message = _with_hint(error.format_message().rstrip("."))
                 _complain(message if context is None else f"{message} (see {context.command_path} --help)")
             sys.exit(error.exit_code)
         if standalone:

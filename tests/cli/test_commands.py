@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from typer.main import get_command
+from typer.testing import CliRunner
 
 from cases import NETWORKS, checkpoint_of
 from mixanalysis.layouts import load
@@ -402,6 +404,29 @@ def test_help_of_every_command(run, name):
     assert (answer.code, answer.stderr) == (0, "")
     assert f"mixanalysis {name} " in answer.stdout
     assert "--config" in answer.stdout
+    assert run(name, "-h") == answer
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("name", [None, *NAMES], ids=str)
+def test_help_is_whole_at_any_width(name, columns):
+    arguments = ["--help"] if name is None else [name, "--help"]
+    said = CliRunner().invoke(app, arguments, terminal_width=columns).stdout
+    assert "…" not in said
+    # choices of an option are one word, which may be longer
+    assert max(len(line) for line in said.splitlines() if "|" not in line) <= columns
+    group = get_command(app)
+    told = solid(said)  # words with a hyphen may go on in the next line
+    if name is None:
+        assert all(solid(each + command.help) in told for each, command in group.commands.items())
+    else:
+        options = [each for each in group.commands[name].params if each.param_type_name == "option"]
+        assert all(solid(each.help) in told for each in options)
+
+
+def solid(text: str) -> str:
+    """Without any blanks."""
+    return "".join(text.split())
 
 
 def test_help_of_the_application(run):
