@@ -21,7 +21,8 @@ CEILINGS = {"other seed": "another seed of it", "ceiling": "the ceiling"}
 """Relations that say how similar networks can be."""
 
 WIDER = 1.005
-"""A network is called wider than the widest Mixer from this ratio on; whole tokens and channels round below it."""
+"""A network is called wider than the widest Mixer from this ratio on, and as wide from its inverse on; whole tokens and
+channels round below it."""
 
 NAMED = 8
 """Networks that a sentence lists at most."""
@@ -81,12 +82,11 @@ def similarity_finding(diagonal: pd.DataFrame) -> Finding:
     sentences = [f"Mean CKA of blocks at the same position: {_listed([_valued(row) for row in _ends(others)])}."]
     if len(others) == 1:
         title = f"{most['network_b']} has a mean CKA of {most['mean']:.3f} with {reference}"
-    elif most["low"] > (second := others.iloc[1])["high"]:
-        title = f"{most['network_b']} is most similar to {reference}, {least['network_b']} least"
-    else:
+    elif unsure := _undecided(others):
         title = f"{most['network_b']} has the highest mean CKA with {reference}, {least['network_b']} the lowest"
-        reason = "There are no intervals" if math.isnan(most["low"] + second["high"]) else "The intervals overlap"
-        sentences.append(f"{reason}: whether {most['network_b']} or {second['network_b']} is the more similar is open.")
+        sentences += unsure
+    else:
+        title = f"{most['network_b']} is most similar to {reference}, {least['network_b']} least"
     sentences += _against_controls(others, rows[controls])
     sentences.append(
         f"Intervals: {INTERVAL}; they cover the choice of {most['n']} images of {most['data']}, not that of the seed."
@@ -98,6 +98,19 @@ def similarity_finding(diagonal: pd.DataFrame) -> Finding:
         "least": {name: plain(least[name]) for name in names},
     }
     return Finding("similarity", title, tuple(sentences), numbers)
+
+
+def _undecided(rows: pd.DataFrame) -> list[str]:
+    """What the intervals leave open of the first and the last of the rows, most similar first."""
+    sentences = []
+    for (above, below), which in (((0, 1), "more"), ((-2, -1), "less"))[: len(rows) - 1]:
+        first, second = rows.iloc[above], rows.iloc[below]
+        if first["low"] > second["high"]:
+            continue
+        reason = "There are no intervals" if math.isnan(first["low"] + second["high"]) else "The intervals overlap"
+        names = f"{first['network_b']} or {second['network_b']}"
+        sentences.append(f"{reason}: whether {names} is the {which} similar is open.")
+    return sentences
 
 
 def _against_controls(others: pd.DataFrame, controls: pd.DataFrame) -> list[str]:
@@ -217,6 +230,8 @@ def width_finding(points: pd.DataFrame) -> Finding:
     widest = known.iloc[first]
     if ratio[first] >= WIDER:
         title = f"{widest['network']} is {ratio[first]:.3g} times as wide as the widest Mixer of its Ω"
+    elif len(level := known.loc[ratio > 1 / WIDER, "network"].astype(str)) > 0:
+        title = f"{_listed([*level])} {'is' if len(level) == 1 else 'are'} as wide as the widest Mixer of the same Ω"
     elif len(known) == 1:
         title = f"{widest['network']} has {_percent(ratio[first])} of the width of the widest Mixer of its Ω"
     else:

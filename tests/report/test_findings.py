@@ -89,6 +89,26 @@ class TestSimilarity:
         assert found.title == "near has the highest mean CKA with ref, far the lowest"
         assert f"{reason}: whether near or far is the more similar is open." in found.sentences
 
+    @pytest.mark.parametrize(
+        ("middle", "opened"),
+        [
+            ((0.78, 0.76, 0.81), ["near or middle is the more"]),
+            ((0.5, 0.4, 0.6), []),
+            ((0.31, 0.29, 0.33), ["middle or far is the less"]),
+            ((0.5, 0.3, 0.79), ["near or middle is the more", "middle or far is the less"]),
+        ],
+        ids=["first", "none", "last", "both"],
+    )
+    def test_both_ends_are_claimed_where_the_intervals_tell_them_apart(self, middle, opened):
+        found = similarity_finding(diagonal(*self.APART, ("ref", "middle", "", *middle)))
+        told = [sentence for sentence in found.sentences if "is open" in sentence]
+        assert told == [f"The intervals overlap: whether {names} similar is open." for names in opened]
+        assert found.title == (
+            "near has the highest mean CKA with ref, far the lowest"
+            if opened
+            else "near is most similar to ref, far least"
+        )
+
     def test_says_what_the_intervals_cover(self):
         (*_, last) = similarity_finding(diagonal(*self.APART)).sentences
         assert last == (
@@ -224,6 +244,19 @@ class TestWidth:
         assert width_finding(points(("a", 100, 110.0), ("b", 500, 1000.0))).title == (
             "No network is wider than the widest Mixer of its Ω; a comes closest, at 90.9%"
         )
+
+    @pytest.mark.parametrize(
+        ("rows", "title"),
+        [
+            ((("a", 256, 256.0),), "a is as wide as the widest Mixer of the same Ω"),
+            ((("a", 255, 256.0), ("b", 100, 256.0)), "a is as wide as the widest Mixer of the same Ω"),
+            ((("a", 256, 256.0), ("b", 257, 256.0)), "a, b are as wide as the widest Mixer of the same Ω"),
+            ((("a", 254, 256.0),), "a has 99.2% of the width of the widest Mixer of its Ω"),
+        ],
+        ids=["alone", "one", "two", "almost"],
+    )
+    def test_as_wide_as_the_widest_mixer(self, rows, title):
+        assert width_finding(points(*rows)).title == title
 
     def test_one_network(self):
         assert width_finding(points(("a", 150, 200.0))).title == "a has 75.0% of the width of the widest Mixer of its Ω"

@@ -78,7 +78,7 @@ function xyChart(box, width, spec) {
   const tilted = Boolean(spec.x.names);
   const frame = { left: named, right: width - 12, top: 10, bottom: 0 };
   const height = spec.height ?? clamp(Math.round(width * 0.5), 220, 360);
-  const foot = tilted ? 76 : 44;
+  const foot = tilted ? 92 : 44;
   frame.bottom = height - foot;
   const element = picture(box, width, height, spec.label);
   const x = axis(spec.x, frame.left, frame.right, tilted ? Math.floor((frame.right - frame.left) / 16) : clamp(Math.floor(width / 80), 3, 8));
@@ -172,7 +172,10 @@ function heatMap(box, width, map, label, strip = false) {
     const text = `${map.a} ${row} – ${map.b} ${column}\nCKA ${withInterval(value, map.low[i][j], map.high[i][j])}${why}`;
     items.push({ x, y, width: cell.width, height: cell.height, text });
   }));
-  for (const [shade, d] of paths) svg(element, "path", shade < 0 ? { class: "undefined", d } : { fill: data.shades[shade], d });
+  for (const [shade, d] of paths) {
+    // smoothed, cells of different shades have seams between them
+    svg(element, "path", shade < 0 ? { class: "undefined", d } : { fill: data.shades[shade], "shape-rendering": "crispEdges", d });
+  }
   if (cell.width >= 28 && Math.max(map.rows.length, count) <= data.readable) cellTexts(element, map, items);
   if (!strip) mapLabels(element, map, { left, high, cell, most, width });
   const find = (x, y) => {

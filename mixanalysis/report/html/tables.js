@@ -33,7 +33,8 @@ for (const part of document.querySelectorAll("[data-table]")) {
       row.hidden = !words.every((word) => text.includes(word));
       shown += !row.hidden;
     }
-    count.textContent = words.length ? `${shown} of ${original.length} rows` : `${original.length} rows`;
+    const every = `${original.length} ${original.length === 1 ? "row" : "rows"}`;
+    count.textContent = words.length ? `${shown} of ${every}` : every;
   };
   filter.addEventListener("input", narrow);
   narrow();

@@ -67,7 +67,7 @@ function edgesView(box, width, label) {
   xyChart(box, width, {
     label, series, rule: 1,
     x: { label: `layer, in forward order (filled: p < ${data.significant})`, ...bounds(points.map((p) => p.x)) },
-    y: { label: "ratio", ...bounds([1, ...points.map((p) => p.y)].filter((v) => !log || v > 0), log) },
+    y: { label: "s_max / null_edge", ...bounds([1, ...points.map((p) => p.y)].filter((v) => !log || v > 0), log) },
   });
 }
 
@@ -95,10 +95,15 @@ function widthView(box, width, label) {
   });
 }
 
+/** The expansions of a line, one number where they are the same. */
+function gammas({ expansion_token: token, expansion_channel: channel }) {
+  return token === channel ? `γ = ${brief(token)}` : `γ_S = ${brief(token)}, γ_C = ${brief(channel)}`;
+}
+
 function channelsView(box, width, label) {
   for (const [column, name] of [["width", "effective width m"], ["density", "density p"]]) {
     const series = data.width.channels.map((line, colour) => ({
-      name: `Ω = ${brief(line.omega)}, γ = ${brief(line.expansion_token)}, ${brief(line.expansion_channel)}`,
+      name: `Ω = ${brief(line.omega)}, ${gammas(line)}`,
       colour, kind: "both", size: 1.5, shape: "o",
       points: line.channels.map((x, i) => ({
         x, y: line[column][i],
