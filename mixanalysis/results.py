@@ -234,7 +234,7 @@ SPECTRUM_OUTLIERS = _schema(
     ("right_participation", "columns", "effective number of columns of the right one"),
     ("kind", "", "hub where one row or column of a mask carries it, bulk otherwise"),
     ("line", "", "the hub's row or column"),
-    ("degree", "connections", "its connections"),
+    ("degree", "connections", "its connections; 0 for the bulk"),
     keys=("network", "layer", "rank"),
 )
 

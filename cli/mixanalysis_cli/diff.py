@@ -54,7 +54,8 @@ def command(
         terminal.show_table(overview(found), columns, f"{report_a} (a) and {report_b} (b)")
         for part, rows in found.groupby("part", sort=False):
             if len(rows) <= SHOWN:
-                filled = {name: name for name in ("row", "column", "a", "b") if any(rows[name])}
+                names = ["kind"] if (rows["kind"] != "changed").any() else []
+                filled = {name: name for name in (*names, "row", "column", "a", "b") if any(rows[name])}
                 filled |= {"difference": "b - a"} if rows["difference"].notna().any() else {}
                 terminal.show_table(rows.replace(DIGEST, r"\1…", regex=True), filled, str(part))
         if any(found["part"].value_counts() > SHOWN):

@@ -12,6 +12,7 @@ from mixanalysis_cli import options, terminal
 
 if TYPE_CHECKING:
     from mixanalysis.models import Network
+    from mixanalysis.spectra import SpectrumResult
 
 NAME = "spectrum"
 
@@ -172,6 +173,12 @@ def command(
     if json:
         terminal.show_json(result.to_json())
         return
+    _show(result, shuffled=bool(shuffles), quiet=quiet)
+    typer.echo(str(out))
+
+
+def _show(result: SpectrumResult, *, shuffled: bool, quiet: bool) -> None:
+    """The layers, why one has no law, and the outliers."""
     columns = {
         "network": "network",
         "layer": "layer",
@@ -189,15 +196,22 @@ def command(
         "q_value": "q-value",
         "outliers": "outliers",
     }
-    if shuffles:
+    if shuffled:
         columns |= {"shuffle_mean": "shuffled", "shuffle_p_value": "shuffle p"}
     terminal.show_table(result.summary, columns)
+    for row in result.summary[result.summary["null"].str.startswith("none: ")].itertuples():
+        reason = str(row.null).removeprefix("none: ")
+        terminal.note(f"{row.network} {row.layer}: no edge and no p-value, {reason}", quiet=quiet)
     if len(result.outliers):
-        names = {name: name.replace("_", " ") for name in result.outliers.columns}
-        terminal.show_table(result.outliers, names, "Outliers")
-    typer.echo(str(out))
+        hubs = (result.outliers["kind"] != "bulk").any()
+        shown = [name for name in result.outliers.columns if hubs or name not in ("line", "degree")]
+        terminal.show_table(result.outliers, {name: name.replace("_", " ") for name in shown}, "Outliers")
 
 
 def _unknown(network: Network) -> str:
-    skipped = f"; skipped {', '.join(network.provenance.unused)}" if network.provenance.unused else ""
-    return f"{network.label}: unknown architecture, its {len(network.layers)} matrices alone{skipped}"
+    from mixanalysis.report.describe import by_reason
+
+    count = len(network.layers)
+    matrices = "one matrix" if count == 1 else f"{count} matrices"
+    unused = by_reason(network.provenance.unused, 3)
+    return f"{network.label}: unknown architecture, its {matrices} alone" + (f"; skipped {unused}" if unused else "")

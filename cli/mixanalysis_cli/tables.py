@@ -26,7 +26,7 @@ _NARROWEST = 6
 
 
 def show_table(frame: pd.DataFrame, columns: Mapping[str, str], title: str = "") -> None:
-    """Print some columns of a frame, numbers to four digits.
+    """Print some columns of a frame, numbers to four digits, whole ones and those from 10,000 on in whole.
 
     Columns that don't fit beside each other stand in further tables below, with the leading columns of text again;
     text that is wider than its column goes on in the next line.
@@ -121,6 +121,10 @@ def text(value: Any) -> str:
     """A cell's text."""
     if value is None or value != value:  # noqa: PLR0124
         return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if 1e4 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

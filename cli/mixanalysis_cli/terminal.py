@@ -25,6 +25,9 @@ P = ParamSpec("P")
 Advance = Callable[[int, int], None]
 Stage = Callable[[str], Advance | None]
 
+PLANNED = 20
+"""Rows of a plan that are shown, the costliest, where there are more than twice as many."""
+
 show_table, show_matrix = tables.show_table, tables.show_matrix
 
 
@@ -164,7 +167,10 @@ def show_plan(cost: Cost, outputs: str, *, device: str = "cpu", json: bool = Fal
     rows = cost.rows.assign(memory=[quantity(each, "B") for each in cost.rows["memory"]])
     rows = rows.assign(operations=[quantity(each, "") for each in rows["operations"]])
     headings = {"network": "network", "layer": "layer", "size": "size", "operations": "operations", "memory": "memory"}
-    show_table(rows, headings, "Estimated from shapes, right to an order of magnitude")
+    largest = cost.rows["operations"].nlargest(PLANNED).index.sort_values() if len(rows) > 2 * PLANNED else rows.index
+    show_table(rows.loc[largest], headings, "Estimated from shapes, right to an order of magnitude")
+    if more := len(rows) - len(largest):
+        typer.echo(f"and {more} that take less; --json lists all")
     if cost.unknown:
         typer.echo(f"not known before it runs: {', '.join(cost.unknown)}")
     time, memory = duration(cost.seconds(speed)), quantity(cost.memory, "B")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -207,7 +208,8 @@ def command(
         raise UsageError(str(error)) from None
     if dry_run:
         cost = costs.of_training(family, network, len(sets[0]), epochs, batch_size)
-        outputs = f"{out}: {network.family}, m = {network.width}, {settings}, {len(sets[0])} training images"
+        told = ", ".join(f"{name} {value}" for name, value in asdict(settings).items())
+        outputs = f"{out}: {network.family}, m = {network.width}, {len(sets[0])} training images, {told}"
         terminal.show_plan(cost, outputs, device=device, json=json)
         return
     with terminal.progress(quiet=quiet) as stage:

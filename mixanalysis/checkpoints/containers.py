@@ -11,6 +11,7 @@ from mixanalysis.checkpoints.entries import MEBIBYTE, DamagedError
 from mixanalysis.checkpoints.pickles import BlockedError
 from mixanalysis.checkpoints.torch_files import PICKLED_MAGIC, Stream, Window, attributes, mapped
 from mixanalysis.errors import CheckpointError
+from mixanalysis.selection import meant
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ def open_file(path: Path) -> Container:
             head = file.read(16)
         size = path.stat().st_size
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint") from None
+        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint{_near(path)}") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise CheckpointError(f"{path}: can't be read: {reason}") from None
@@ -64,6 +65,16 @@ def open_file(path: Path) -> Container:
         )
         raise CheckpointError(message)
     raise CheckpointError(f"{path}: not a checkpoint: neither a safetensors file nor one of torch.save or numpy.savez")
+
+
+def _near(path: Path) -> str:
+    """In words, what in the folder may have been meant by a name that isn't there."""
+    try:
+        names = [each.name for each in path.parent.iterdir()]
+    except OSError:
+        return ""
+    # a common ending is no likeness
+    return meant(path.name, [name for name in names if meant(path.stem, [Path(name).stem])])
 
 
 def told(path: Path, what: str, read: Callable[[Path], Container]) -> Container:

@@ -43,7 +43,8 @@ def open_folder(folder: Path) -> Container:
     found = known[:1] or [name for name in names if name.endswith(_ENDINGS) and not _NOT_MODELS.match(name)]
     if len(found) > 1:
         some = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-        raise CheckpointError(f"{folder}: is a folder with several checkpoints ({some}); give the path of one of them")
+        many = f"give the path of one of them, or {folder / '*'} where a command takes several"
+        raise CheckpointError(f"{folder}: is a folder with several checkpoints ({some}); {many}")
     if not found:
         others = f" (it has {', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else " (it is empty)"
         raise CheckpointError(f"{folder}: is a folder without a checkpoint{others}; give the path of a checkpoint file")

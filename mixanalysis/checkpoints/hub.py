@@ -93,7 +93,7 @@ def _client(name: Name) -> tuple[Callable[..., str], type[Exception]]:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError
     except ImportError:
-        message = "names on the hub need the package huggingface_hub; pip install 'mixanalysis[hub]'"
+        message = "names on the hub need the package huggingface_hub; python -m pip install 'huggingface_hub>=0.26'"
         raise CheckpointError(f"{name.path}: {message}") from None
     fetch: Any = hf_hub_download
     return fetch, EntryNotFoundError

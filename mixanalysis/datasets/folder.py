@@ -96,7 +96,7 @@ def _header(path: Path) -> tuple[str, tuple[int, int]]:
     try:
         from PIL import Image
     except ImportError:
-        raise DataError("folder: reading images needs Pillow; install mixanalysis[images]") from None
+        raise DataError("folder: reading images needs Pillow; python -m pip install 'pillow>=10.0'") from None
     try:
         with Image.open(path) as image:
             mode, size = image.mode, image.size

@@ -97,7 +97,8 @@ def from_checkpoint(
 def _unknown(checkpoint: Checkpoint, why: str, *, weights_only: bool) -> Network:
     """The matrices of a checkpoint of no known layout, where they are wanted."""
     if not weights_only:
-        raise CheckpointError(why)
+        others = "inspect and spectrum take its matrices alone, cka --model runs it by your own code"
+        raise CheckpointError(f"{why}; {others}")
     return weights_only_layout.network(checkpoint, why)
 
 

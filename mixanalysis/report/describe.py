@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixanalysis.models import UNKNOWN, Assumed, Network, to_dict
@@ -45,7 +45,7 @@ def facts(network: Network) -> list[tuple[str, str]]:
             ("file", found["path"]),
             ("format", f"{source.format}, wrapper {source.wrapper}"),
             ("family", "unknown: its matrices alone can be analysed (spectrum)"),
-            ("not used", ", ".join(source.unused) or "nothing: every tensor is a matrix"),
+            ("not used", by_reason(source.unused) or "nothing: every tensor is a matrix"),
         ]
     expansions = ", ".join(f"{role} {gamma:.4g}" for role, gamma in found["expansions"].items())
     lines = [
@@ -72,6 +72,24 @@ def facts(network: Network) -> list[tuple[str, str]]:
     return lines
 
 
+def by_reason(unused: Sequence[str], most: int | None = None) -> str:
+    """Tensors that aren't used, each "name (reason)", by their reasons.
+
+    Args:
+        unused: the tensors.
+        most: names of a reason at most, before their number; all by default.
+    """
+    names: dict[str, list[str]] = {}
+    for text in unused:
+        name, _, reason = text.removesuffix(")").partition(" (")
+        names.setdefault(reason, []).append(name)
+    told = []
+    for reason, group in names.items():
+        more = f", and {len(group) - most} more" if most is not None and len(group) > most else ""
+        told.append(f"{', '.join(group[:most])}{more} ({reason})")
+    return "; ".join(told)
+
+
 def _assumed(assumed: Mapping[str, Assumed]) -> str:
     """What tensors don't tell, the user's word for it apart from the layout's."""
     who = {"user": "as you say", "layout": "as this layout is"}
@@ -92,8 +110,11 @@ def _pairs(values: dict[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """A table in parentheses; a list of tables by its length."""
+    """A table in parentheses; a list of tables by its length; equal tables of a table once."""
     if isinstance(value, dict):
+        same = list(value.values())
+        if len(same) > 1 and isinstance(same[0], dict) and all(each == same[0] for each in same):
+            return f"(each {_pairs(same[0])})"
         return f"({_pairs(value)})"
     tables = isinstance(value, list | tuple) and all(isinstance(each, dict) for each in value)
     return str(len(value)) if tables else str(value)

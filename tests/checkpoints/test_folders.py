@@ -159,7 +159,10 @@ def deepspeed_to(tag):
 
 
 BAD_FOLDERS = {
-    "several": (several, r"is a folder with several checkpoints \(a\.pt, b\.pt\); give the path of one of them"),
+    "several": (
+        several,
+        r"several checkpoints \(a\.pt, b\.pt\); give the path of one of them, or .*/\* where a command takes several",
+    ),
     "none": (
         lambda folder: (folder / "x.txt").touch(),
         r"is a folder without a checkpoint \(it has x\.txt\); give the",

@@ -136,7 +136,8 @@ def test_what_the_hub_refuses_is_told(hubs):
 def test_without_the_package_the_next_step_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(
-        CheckpointError, match=r"hf://a/b: names on the hub need the package huggingface_hub; pip install"
+        CheckpointError,
+        match=r"hf://a/b: names on the hub need the package huggingface_hub; python -m pip install 'hugg",
     ):
         open_checkpoint("hf://a/b")
 

@@ -144,6 +144,20 @@ def test_a_table_that_holds_itself_is_refused(tmp_path):
         open_checkpoint(tmp_path / "a.pt")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("mixr.pt", r" \(did you mean mixer\.pt\?\)$"),
+        ("mixer", r" \(did you mean mixer\.pt\?\)$"),
+        ("b.pt", "checkpoint$"),
+    ],
+)
+def test_a_file_of_almost_that_name_is_named(tmp_path, name, hint):
+    (tmp_path / "mixer.pt").touch()
+    with pytest.raises(CheckpointError, match=f"no such file; give the path of a .*{hint}"):
+        open_checkpoint(tmp_path / name)
+
+
 def test_paths_that_are_no_files_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"nope\.pt: no such file; give the path of a checkpoint"):
         open_checkpoint(tmp_path / "nope.pt")

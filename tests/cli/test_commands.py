@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cases import NETWORKS, checkpoint_of
 from mixanalysis.layouts import load
 from mixanalysis.results import PLAN
-from mixanalysis_cli import app
+from mixanalysis_cli import app, terminal
 
 NAMES = [command.name for command in app.registered_commands]
 TINY = ("--epochs", 1, "--limit", 64, "--depth", 1)
@@ -210,13 +210,35 @@ class TestSpectrum:
         answer = run("spectrum", "own.pt")
         assert answer.code == 0
         assert answer.stderr.splitlines() == [
-            "mixanalysis: own: unknown architecture, its 1 matrices alone; skipped fc.bias (a vector)"
+            "mixanalysis: own: unknown architecture, its one matrix alone; skipped fc.bias (a vector)"
         ]
         assert "fc" in answer.stdout
         said = run("inspect", "own.pt").stdout
         assert "unknown: its matrices alone can be analysed" in said
         assert "fc.bias (a vector)" in said
         assert strict(run("inspect", "own.pt", "--json").stdout)[0]["omega"] is None
+
+    def test_what_is_skipped_stands_by_its_reason(self, run):
+        state = {"fc.weight": torch.randn(9, 7), "step": torch.tensor(3)}
+        state |= {f"{index}.bias": torch.ones(9) for index in range(5)}
+        torch.save(state, "own.pt")
+        told = "; skipped step (int64, not a weight); 0.bias, 1.bias, 2.bias, and 2 more (a vector)"
+        assert run("spectrum", "own.pt").stderr.strip().endswith(told)
+        said = facts(run("inspect", "own.pt").stdout)["not used"]
+        assert said == "step (int64, not a weight); 0.bias, 1.bias, 2.bias, 3.bias, 4.bias (a vector)"
+
+    def test_a_layer_without_a_law_says_why(self, run):
+        torch.save({"a.weight": torch.randn(9, 7), "b.weight": torch.zeros(8, 6)}, "own.pt")
+        answer = run("spectrum", "own.pt")
+        assert answer.stderr.splitlines()[-1] == ("mixanalysis: own b: no edge and no p-value, all weights are zero")
+        assert run("spectrum", "own.pt", "--quiet").stderr == ""
+
+    def test_places_of_outliers_are_those_of_hubs(self, run):
+        flat = torch.randn(64, 48, generator=torch.Generator().manual_seed(0))
+        torch.save({"a.weight": flat + 1}, "own.pt")
+        said = run("spectrum", "own.pt").stdout
+        assert "Outliers" in said
+        assert "degree" not in said
 
     def test_files_of_one_name_are_told_apart(self, run, networks):
         for folder in ("first", "second"):
@@ -230,8 +252,8 @@ class TestWidth:
     def test_the_widest_mixer(self, run):
         answer = run("width", "--omega", "2^19", "--expansion", 2)
         assert (answer.code, answer.stderr) == (0, "")
-        values = next(line.split() for line in answer.stdout.splitlines() if line.strip().startswith("5.243e+05"))
-        assert values[:7] == ["5.243e+05", "2", "2", "64", "64", "4096", "0.01562"]
+        values = next(line.split() for line in answer.stdout.splitlines() if line.strip().startswith("524,288"))
+        assert values[:7] == ["524,288", "2", "2", "64", "64", "4096", "0.01562"]
         assert answer.stdout.splitlines()[-1] == "reports/width"
         assert "tables/width_optima.csv" in run.files("reports/width")
 
@@ -396,6 +418,21 @@ def test_a_dry_run_of_the_demo_names_every_network(run):
         line.split()[0] for line in run("demo", "--dry-run", "-o", "out").stdout.splitlines() if " weights " in line
     ]
     assert names == ["mixer", "mixer-seed1", "rp-mixer", "sw-mlp", "mlp", "mixer-untrained"]
+
+
+def test_a_long_plan_shows_what_costs_most(run):
+    said = run("reproduce", "all", "--dry-run", "--seeds", 1).stdout
+    whole = strict(run("reproduce", "all", "--dry-run", "--seeds", 1, "--json").stdout)["plan"]
+    operations = sorted((row["operations"] for row in whole), reverse=True)
+    assert said.count(" all layers ") == terminal.PLANNED < operations.index(min(operations))
+    assert f"and {len(whole) - terminal.PLANNED} that take less; --json lists all" in said
+
+
+def test_what_training_would_do_is_told_in_words(run):
+    last = run("train", "mixer", "--dry-run", "--epochs", 3, "--limit", 64).stdout.splitlines()[-1]
+    assert last.startswith(
+        "checkpoints/mixer.safetensors: mixer, m = 256, 64 training images, epochs 3, optimizer adamw, "
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -120,3 +120,25 @@ def test_the_columns_of_another_network_are_listed(capsys, monkeypatch):
     assert "columns: " not in capsys.readouterr().out
     show_matrix(values.set_axis([f"long.name.{place}" for place in range(8)], axis=1), "CKA", "x.csv")
     assert capsys.readouterr().out.splitlines()[-1].startswith("columns: 1 long.name.0, 2 long.name.1, ")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (9999, "9999"),
+        (524288, "524,288"),
+        (524288.0, "524,288"),
+        (170997.6, "170,998"),
+        (1e9, "1e+09"),
+        (10**9, "1000000000"),
+        (1234.56, "1235"),
+        (-20000.0, "-20,000"),
+        (math.inf, "inf"),
+        (math.nan, "–"),
+        (None, "–"),
+        (True, "True"),
+        (np.float64(65536), "65,536"),
+    ],
+)
+def test_numbers(value, shown):
+    assert text(value) == shown

@@ -127,5 +127,5 @@ def test_the_other_split_only(tmp_path):
 def test_without_pillow(tmp_path, monkeypatch):
     save(tmp_path / "a" / "1.png")
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(DataError, match=r"reading images needs Pillow; install mixanalysis\[images\]"):
+    with pytest.raises(DataError, match=r"reading images needs Pillow; python -m pip install 'pillow>="):
         mx.open_dataset(f"folder:{tmp_path}")

@@ -48,7 +48,7 @@ def test_the_closest_layout_is_named_with_what_it_lacks(tmp_path):
     message = (
         rf"no known layout .*; found of the names looked for: timm-mixer 6 of 8, .*jaketae-mixer 1 of 7.*"
         r" other layouts none; closest is timm-mixer, but it lacks "
-        rf"{re.escape(TIMM[-2])}, {re.escape(TIMM[-1])}$"
+        rf"{re.escape(TIMM[-2])}, {re.escape(TIMM[-1])}; inspect and spectrum take its matrices alone, cka --model "
     )
     with pytest.raises(CheckpointError, match=message):
         load(tmp_path / "a.pt")
