@@ -7,10 +7,12 @@ import html.parser
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import mixanalysis as mx
 from cases import NETWORKS, network_of
 from mixanalysis import representation
+from mixanalysis.errors import UsageError
 from mixanalysis.operators import Spectrum
 from mixanalysis.report import Request
 from mixanalysis.report.commands import width_report
@@ -51,6 +53,25 @@ def read(shown) -> list[str]:
 @pytest.fixture(name="network")
 def _network(tmp_path):
     return network_of(NETWORKS["mixer"], tmp_path / f"{EVIL.replace('/', '')}.safetensors")
+
+
+def test_in_a_terminal(network, tmp_path):
+    network = network_of(NETWORKS["mixer"], tmp_path / "a.safetensors")
+    assert repr(network) == "<Network a: mixer, m = 30, p = 0.1833, 8 layers in 4 blocks>"
+    spectra = mx.spectrum(network)
+    told = f"8 layers, {len(spectra.outliers)} outliers"
+    assert repr(spectra) == f"<SpectrumResult: {told}; see .summary, .outliers, .values>"
+    similarity = mx.cka(network, data="noise", limit=32, batch_size=16)
+    assert repr(similarity).startswith("<CKAResult, mean of the diagonal: a – a 1.0000; see .matrix, ")
+    torch.save({"fc.weight": torch.ones(3, 4)}, tmp_path / "b.pt")
+    unknown = mx.load(tmp_path / "b.pt", weights_only=True)
+    assert repr(unknown) == "<Network b: unknown architecture, 1 matrices>"
+
+
+@pytest.mark.parametrize("analysis", [mx.cka, mx.spectrum])
+def test_a_path_is_no_network(analysis):
+    with pytest.raises(UsageError, match=r"expected networks as load\(\) gives them.*, got a str; .*load a"):
+        analysis("a.safetensors")
 
 
 def test_of_cka(network):

@@ -206,6 +206,12 @@ class Network:
         """Name of the family."""
         return self.config.family
 
+    def __repr__(self) -> str:
+        if self.family == UNKNOWN:
+            return f"<Network {self.label}: unknown architecture, {len(self.layers)} matrices>"
+        sizes = f"m = {self.width}, p = {self.density:.4g}, {len(self.layers)} layers in {len(self.taps)} blocks"
+        return f"<Network {self.label}: {self.family}, {sizes}>"
+
     def _repr_html_(self) -> str:
         lines: list[tuple[str, object]] = [("file", self.provenance.path), ("family", self.family)]
         if self.family != UNKNOWN:

@@ -12,6 +12,7 @@ from torch import nn
 
 from mixanalysis import representation
 from mixanalysis.datasets import Dataset, open_dataset
+from mixanalysis.errors import UsageError
 from mixanalysis.features import Batch, Pooling, Position
 from mixanalysis.models import Network
 from mixanalysis.results import SIMILARITY, records
@@ -59,6 +60,10 @@ class CKAResult:
         matrix.index = pd.Index(cells.drop_duplicates("index_a")["layer_a"], name=network_a)
         matrix.columns = pd.Index(cells.drop_duplicates("index_b")["layer_b"], name=network_b)
         return matrix
+
+    def __repr__(self) -> str:
+        pairs = ", ".join(f"{row.network_a} – {row.network_b} {row.mean:.4f}" for row in self.diagonal.itertuples())
+        return f"<CKAResult, mean of the diagonal: {pairs}; see .matrix, .diagonal, .cells, .layers, .warnings>"
 
     def _repr_html_(self) -> str:
         names = ["network_a", "network_b", "relation", "mean", "low", "high", "blocks", "n", "status"]
@@ -146,8 +151,8 @@ def cka(
         images for full-data estimators.
 
     Raises:
-        UsageError: no network, labels that repeat, too few images or too small batches for HSIC_1, an unknown
-            choice, or a full-data estimator with a tolerance or in several processes.
+        UsageError: no network, something else, labels that repeat, too few images or too small batches for HSIC_1, an
+            unknown choice, or a full-data estimator with a tolerance or in several processes.
         DataError: the data can't be read or don't fit a network, or no feature of a network is finite.
     """
     chosen = Estimator.of(estimator, kernel, bandwidth, covariate)
@@ -201,4 +206,7 @@ def _subject(
         return network
     if isinstance(network, Network):
         return Subject.of(network, position, layers, device, dtype, pooling, control)
+    if not isinstance(network, nn.Module):
+        kind = type(network).__name__
+        raise UsageError(f"expected networks as load() gives them, or torch modules, got a {kind}; load a file first")
     return Subject.module_of(f"{type(network).__name__} {place + 1}", network, taps, pooling)

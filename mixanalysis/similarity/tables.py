@@ -232,6 +232,8 @@ def _warnings(
     warnings = []
     if sums.left_out:
         warnings.append(f"the last {sums.left_out} images were left out: a batch needs {SMALLEST_BATCH}")
+    if (cells["low"].isna() & cells["value"].notna()).any():
+        warnings.append("there are no intervals: they need two batches at least; a smaller --batch-size makes more")
     for row in layers:
         name = f"{row['network']}: {row['layer']}"
         if row["status"] == CONSTANT:

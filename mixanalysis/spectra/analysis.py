@@ -66,6 +66,10 @@ class SpectrumResult:
     outliers: pd.DataFrame
     nulls: dict[tuple[str, str], Null]
 
+    def __repr__(self) -> str:
+        found = f"{len(self.summary)} layers, {len(self.outliers)} outliers"
+        return f"<SpectrumResult: {found}; see .summary, .outliers, .values>"
+
     def _repr_html_(self) -> str:
         names = ["network", "layer", "width", "density", "null", "null_edge", "s_max", "p_value", "outliers"]
         return representation.table("Spectra: largest singular values against noise", self.summary[names])
@@ -115,8 +119,12 @@ def spectrum(
     Raises:
         NothingToAnalyseError: no layer is kept, a pattern keeps none, or a variance is to be declared that isn't known.
         CheckpointError: a weight is damaged or not finite.
-        UsageError: W0 has another structure, or joblib is missing.
+        UsageError: something is no network, W0 has another structure, or joblib is missing.
     """
+    for network in networks:
+        if not isinstance(network, Network):
+            kind = type(network).__name__
+            raise UsageError(f"expected networks as load() gives them, got a {kind}; save and load a module")
     options = SpectrumOptions(variance, level, shuffles, seed)
     wanted = targets.chosen(networks, layers, products=products, initial=initial)
     found = []

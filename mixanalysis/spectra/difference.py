@@ -32,8 +32,8 @@ def difference(trained: Operator, initial: Operator) -> Operator:
 
 def _check(first: Operator, second: Operator) -> None:
     if type(first) is not type(second) or first.shape != second.shape:
-        kinds = [f"{type(each).__name__} of {each.shape[0]} x {each.shape[1]}" for each in (first, second)]
-        msg = f"a {kinds[0]} and a {kinds[1]} have no difference; give the checkpoint that the training began from"
+        kinds = [f"{each.shape[0]} x {each.shape[1]} ({type(each).__name__})" for each in (first, second)]
+        msg = f"{kinds[0]} and {kinds[1]} have no difference; give the checkpoint that the training began from"
         raise ValueError(msg)
     match first, second:
         case (Dense(), Dense()) | (Monarch(), Monarch()) | (Kronecker(), Kronecker()):

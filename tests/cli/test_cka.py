@@ -77,7 +77,7 @@ class TestOwnModels:
     def test_beside_a_known_family_with_a_floor(self, run, own):
         config = configure("mlp", Patches(16, 16, 1, 4), 10, Sizes(channels=4, depth=2))
         checkpoint_of(config, run.folder / "mlp.safetensors")
-        options = ("--layers", "[0-9]", "--exclude", "[02]", "--limit", 64, "--image", "1x16x16", "--json")
+        options = ("--layers", "[0-9]", "--exclude", "[02]", "--limit", 128, "--image", "1x16x16", "--json")
         answer = run("cka", "a.pt", "mlp.safetensors", "--model-a", "cka_nets:make", "--floor", "a.pt", *options)
         assert (answer.code, answer.stderr) == (0, "")
         rows = json.loads(answer.stdout)["cka_layers"]

@@ -160,7 +160,7 @@ class TestDifference:
     @pytest.mark.parametrize(
         ("first", "second", "message"),
         [
-            (Dense(normal(2, 3)), Dense(normal(3, 2)), r"a Dense of 2 x 3 and a Dense of 3 x 2 have no difference"),
+            (Dense(normal(2, 3)), Dense(normal(3, 2)), r"2 x 3 \(Dense\) and 3 x 2 \(Dense\) have no difference"),
             (
                 Masked.from_dense(normal(2, 2), torch.eye(2)),
                 Masked.from_dense(normal(2, 2), torch.ones(2, 2)),
