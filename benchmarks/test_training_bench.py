@@ -43,23 +43,6 @@ CASES = {
 """Widths of 4096 for Mixers, 1024 for MLPs with dense or masked weights, 3072 for structured ones."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(name="tell")
-def _tell(capsys):
-    def tell(line):
-        with capsys.disabled():
-            print(f"\n  {line}", end="")
-
-    return tell
-
-
 class Plain(nn.Module):
     """A layer as one writes it down, with the weights of ours."""
 

@@ -57,18 +57,14 @@ def _grid(fig: Figure | SubFigure, count: int, columns: int) -> list[Axes]:
         columns,
         rows,
     ]
-    places = [divmod(index, columns) for index in range(count)]
-    return [
-        fig.add_axes(
-            (
-                (left + column * (width + across)) / inches[0],
-                (bottom + (rows - 1 - row) * (height + down)) / inches[1],
-                width / inches[0],
-                height / inches[1],
-            )
-        )
-        for row, column in places
-    ]
+    grid = []
+    for row, column in (divmod(index, columns) for index in range(count)):
+        corner = np.array([left + column * (width + across), bottom + (rows - 1 - row) * (height + down)])
+        ax = fig.add_axes((*(corner / inches), *([width, height] / inches)))
+        ax.xaxis.set_label_coords(0.5, -15 * point / height)
+        ax.yaxis.set_label_coords(-25 * point / width, 0.5)
+        grid.append(ax)
+    return grid
 
 
 def spectrum_histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls.Null | None) -> None:
@@ -99,7 +95,8 @@ def spectrum_histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls
         label="largest value",
     )
     p = layer["p_value"]
-    ax.set_title(f"{short_layer(layer['layer'])}\n{p_text(p)}", fontsize=sized(7))
+    # a title at a fixed height isn't searched for among the ticks
+    ax.set_title(f"{short_layer(layer['layer'])}\n{p_text(p)}", fontsize=sized(7), y=1.0)
     ax.set_xlim(0.0, top)
     ax.yaxis.set_major_locator(MaxNLocator(3))
     ax.xaxis.set_major_locator(MaxNLocator(4))
