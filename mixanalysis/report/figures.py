@@ -73,12 +73,14 @@ def spectrum_histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls
     edges = bin_edges(float(layer["s_max"]), float(layer["null_edge"]), len(singular))
     top = float(edges[-1])
     heights, _ = np.histogram(singular, edges, weights=own["multiplicity"], density=True)
+    highest = float(heights.max())
     # one artist, where bars would be one each
     ax.stairs(heights, edges, fill=True, color="#BBBBBB", label="singular values")
     if law is not None:
         s = np.linspace(top / 400, top, 400)
         curve = nulls.density(law, s, (int(layer["factor_rows"]), int(layer["factor_columns"])))
         if curve is not None:
+            highest = max(highest, float(curve.max()))
             ax.plot(s, curve, color=colour(0), label="free product" if law.chain else "Marchenko-Pastur")
         ax.axvline(law.expected, color=colour(1), linestyle="--", label="edge of the null")
     outliers = outlier_values(layer, own)
@@ -98,8 +100,15 @@ def spectrum_histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls
     # a title at a fixed height isn't searched for among the ticks
     ax.set_title(f"{short_layer(layer['layer'])}\n{p_text(p)}", fontsize=sized(7), y=1.0)
     ax.set_xlim(0.0, top)
-    ax.yaxis.set_major_locator(MaxNLocator(3))
-    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.set_ylim(0.0, highest * 1.05)
+    # ticks take longest to draw, and a locator also makes those beyond the ends
+    ax.set_xticks(_ticks(top, 4))
+    ax.set_yticks(_ticks(highest, 3))
+
+
+def _ticks(end: float, most: int) -> list[float]:
+    """Round numbers from 0 to the end, in at most so many steps."""
+    return [float(tick) for tick in MaxNLocator(most).tick_values(0.0, end) if tick <= end]
 
 
 def spectrum_edges(place: FigureBase | Axes, summary: pd.DataFrame) -> None:
