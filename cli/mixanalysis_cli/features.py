@@ -93,7 +93,7 @@ def command(
         terminal.show_plan(cost, f"{out}: a {SUFFIX} file for each, manifest.json", device=device, json=json)
         return
     with terminal.progress(quiet=quiet) as stage:
-        paths = features_report(
+        kept = features_report(
             networks,
             out,
             Request(NAME, options.argv(), *options.resolved(context)),
@@ -107,8 +107,10 @@ def command(
             resume=resume,
             stage=stage,
         )
+    for warning in kept.warnings:
+        terminal.note(warning, quiet=quiet)
     if json:
         terminal.show_json(json_module.loads((out / "manifest.json").read_text(encoding="utf-8")))
         return
-    for path in paths:
+    for path in kept.paths:
         typer.echo(str(path))

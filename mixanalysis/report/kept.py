@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mixanalysis.datasets import open_dataset
 from mixanalysis.errors import UsageError
@@ -13,6 +14,18 @@ from mixanalysis.report.folder import Request, Stage, data_record, inputs, opene
 from mixanalysis.report.similarity import Comparison, check_device, content_key
 from mixanalysis.similarity import Contender, Kernel, Stored, Unfinished, store
 from mixanalysis.similarity.stored import SUFFIX, What
+
+
+class Kept(NamedTuple):
+    """Files of features.
+
+    Attributes:
+        paths: one for each network.
+        warnings: what is to be said about them.
+    """
+
+    paths: list[Path]
+    warnings: list[str]
 
 
 def features_report(
@@ -29,7 +42,7 @@ def features_report(
     force: bool = False,
     resume: bool = False,
     stage: Stage = lambda _name: None,
-) -> list[Path]:
+) -> Kept:
     """Run networks one after the other and keep their layers, a file for each, in `out`.
 
     Args:
@@ -48,7 +61,7 @@ def features_report(
         stage: asked for a progress callback for each network.
 
     Returns:
-        The paths of the files.
+        The files, and what is to be said about them.
 
     Raises:
         UsageError: a network is stored already, the device isn't there, or the folder holds files of others.
@@ -59,7 +72,7 @@ def features_report(
     shapes = [network.config.input_shape for network in networks if isinstance(network, Network)]
     dataset = open_dataset(data, shape=shapes[0] if shapes else how.image, seed=seed).first(limit)
     names = [f"{name}{SUFFIX}" for name in slugs(network.label for network in networks).values()]
-    states = []
+    states, warnings = [], []
     with opened(out, request, networks=networks, dataset=dataset, device=device, force=force) as folder:
         for network, name, record in zip(networks, names, inputs(networks), strict=True):
             if isinstance(network, Stored):
@@ -79,6 +92,7 @@ def features_report(
                 unfinished=states[-1] if resume else None,
                 progress=stage(network.label),
             )
+            warnings += [subject.in_parts] * bool(subject.in_parts)
     for state in states:
         state.clear()
-    return [out / name for name in names]
+    return Kept([out / name for name in names], warnings)

@@ -172,18 +172,9 @@ def cka(
     plan = Plan(chosen, batch_size, tolerance, resume, memory, companions.check(measures), permutations, seed)
     found: Found = (full if chosen.full else stream)(subjects, dataset, plan, progress)
     cells, diagonal, rows, warnings = tables.tables(subjects, found, chosen, dataset, batch_size)
-    warnings = (*warnings, *(warning for subject in subjects if (warning := _parts(subject))))
+    running = [subject for subject in subjects if isinstance(subject, Subject)]
+    warnings = (*warnings, *(warning for subject in running if (warning := subject.in_parts)))
     return CKAResult(cells, diagonal, rows, warnings, tables.similarity(subjects, found, chosen, dataset, batch_size))
-
-
-def _parts(subject: Subject | Stored) -> str:
-    """What is to be said of batches that ran in parts."""
-    if not isinstance(subject, Subject) or not subject.at_a_time:
-        return ""
-    return (
-        f"{subject.label}: {len(subject.at_a_time)} batches needed more memory than there is and ran in parts of "
-        f"{min(subject.at_a_time)} or more images, which gives the same features; a smaller --batch-size is faster"
-    )
 
 
 def _named(name: str, subjects: Sequence[Subject | Stored]) -> Dataset:

@@ -72,7 +72,7 @@ class Subject:
     trained: bool | None = None
     control: Control = ""
     density: float | None = None
-    at_a_time: list[int] = field(default_factory=list, init=False, repr=False)
+    at_a_time: dict[int, int] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the pooling."""
@@ -133,6 +133,16 @@ class Subject:
         """Which tensors are compared, and what of them is kept."""
         return f"{self.features}, {POOLINGS[self.pooling]}"
 
+    @property
+    def in_parts(self) -> str:
+        """What is to be said of batches that didn't fit into memory as a whole; nothing where all did."""
+        if not self.at_a_time:
+            return ""
+        return (
+            f"{self.label}: {len(self.at_a_time)} batches needed more memory than there is and ran in parts of "
+            f"{min(self.at_a_time.values())} or more images, which gives the same features; a smaller --batch-size is faster"
+        )
+
     def observe(self, raw: RawBatch, make: Callable[[Tensor], Tensor | None]) -> Observation:
         """Run on one batch and make something of every layer's features as soon as they are there.
 
@@ -188,7 +198,7 @@ class Subject:
         return Observation(tuple(layers), (*values.values(), *[None] * len(idle)), undefined)
 
     def _fits(self, raw: RawBatch) -> bool:
-        return not self.at_a_time or raw.examples <= self.at_a_time[-1]
+        return not self.at_a_time or raw.examples <= min(self.at_a_time.values())
 
     def _whole(
         self, raw: RawBatch, batch: Batch, receive: Callable[[Call, Tensor], None]
@@ -207,13 +217,13 @@ class Subject:
         return None
 
     def _in_parts(self, raw: RawBatch, batch: Batch, receive: Callable[[Call, Tensor], None]) -> Mapping[Call, Call]:
-        size = self.at_a_time[-1] if self.at_a_time else raw.examples // 2
+        size = min(self.at_a_time.values(), default=raw.examples // 2)
         with self._telling(raw, batch):
             try:
                 aliases, size = run_in_parts(self.module, self.paths, batch, receive, self.pooling, size)
             except DataError as error:
                 raise DataError(f"{self.label}: batch {raw.index}: {error}") from error
-        self.at_a_time.append(size)
+        self.at_a_time[raw.index] = size
         return aliases
 
     @contextlib.contextmanager

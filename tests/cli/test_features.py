@@ -8,8 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
+from mixanalysis.models.mixer import Mixer
 from mixanalysis.similarity import Subject
 
 LIMIT = ("--limit", 72, "--batch-size", 16)
@@ -113,6 +115,24 @@ class TestResume:
         answer = run("features", networks["mixer"], networks["mlp"], *LIMIT, *changed, "-o", "kept")
         assert (answer.code, answer.stderr) == (0, "")
         assert [index for label, index in seen if label == "mixer"][:3] == [0, 0, 1]
+
+
+def test_a_lack_of_memory_is_told(run, networks, kept, monkeypatch):
+    forward = Mixer.forward
+
+    def limited(self, images):
+        if len(images) > 5:
+            raise MemoryError
+        return forward(self, images)
+
+    monkeypatch.setattr(Mixer, "forward", limited)
+    answer = run("features", networks["mixer"], *LIMIT, "-o", "parts")
+    message = "mixanalysis: mixer: 5 batches needed more memory than there is and ran in parts of 4 or more images, "
+    assert answer.code == 0
+    assert answer.stderr.startswith(message)
+    assert load_file("parts/mixer.features.safetensors").keys() == load_file(kept[0]).keys()
+    for name, cells in load_file(kept[0]).items():
+        torch.testing.assert_close(load_file("parts/mixer.features.safetensors")[name], cells)
 
 
 def test_options(run, networks, kept):
