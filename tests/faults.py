@@ -77,11 +77,15 @@ def _command(arguments: Sequence[str], folder: Path, log: Path, fault: Fault) ->
         os.dup2(handle, number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     os.environ.update(fault.environment)
-    from mixanalysis.paper import demo, fig2d
+    from mixanalysis.paper import Ledger, demo, fig2d
     from mixanalysis.similarity import resume, stream
+    from mixanalysis.training import train
     from mixanalysis_cli import main
 
+    # states are saved after every batch and epoch
     resume.SECONDS = 0.0
+    train.__kwdefaults__["save_every"] = 0.0
+    Ledger.__init__.__defaults__ = (*Ledger.__init__.__defaults__[:-1], 0.0)  # type: ignore[misc, index]
     if fault.dies_at_end:
         stream._together = lambda _own: os.kill(os.getpid(), signal.SIGKILL)
     demo.EPOCHS = fault.epochs
@@ -187,7 +191,7 @@ def commands(networks: Mapping[str, Path], before: Path = Path("before")) -> dic
     small = ("--limit", 32, "--batch-size", 8)
     mixer, mlp = networks["mixer"], networks["mlp"]
     return {
-        "train": ["train", "mixer", "--epochs", 2, "--limit", 64, "-o", "made/net.safetensors"],
+        "train": ["train", "mixer", "--epochs", 3, "--limit", 64, "-o", "made/net.safetensors"],
         "cka": ["cka", mixer, "-o", "made", *small],
         "features": ["features", mixer, mlp, "-o", "made", *small],
         "spectrum": ["spectrum", mixer, "-o", "made"],
@@ -227,9 +231,8 @@ def hidden(folder: Path) -> list[str]:
 
 
 def left(folder: Path) -> list[str]:
-    """Whatever there is but finished batches, which a later run goes on from."""
-    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-    return [name for name in names if not name.partition("/")[0].endswith(".resume")]
+    """Every file but finished batches and states of training, which a later run goes on from."""
+    return [name for name in contents(folder) if ".resume/" not in name and not name.endswith(".partial")]
 
 
 def result(folder: Path) -> dict[str, str]:

@@ -21,13 +21,13 @@ import torch
 
 from mixanalysis._version import __version__
 from mixanalysis.errors import BusyError, CheckFailedError, OutputError, UsageError
-from mixanalysis.files import remove_stale, write_text
+from mixanalysis.files import write_text
 from mixanalysis.layouts import load
 from mixanalysis.models import Network
 from mixanalysis.paper.runs import Run
 from mixanalysis.results import plain, to_json
 from mixanalysis.training import train
-from mixanalysis.training.trainer import SAVE_EVERY, finished_key
+from mixanalysis.training.trainer import SAVE_EVERY, finished_key, tidy
 
 Stage = Callable[[str], Callable[[int, int], None] | None]
 
@@ -120,8 +120,8 @@ class Ledger:
         """
         wanted = {run.key: run for run in runs}
         book = {key: outcome for key, run in wanted.items() if (outcome := self.found(run)) is not None}
-        for outcome in book.values():
-            remove_stale(outcome.path)  # its run may have been killed just after it was finished
+        for key, outcome in book.items():
+            tidy(outcome.path, key)
         todo = sorted((run for key, run in wanted.items() if key not in book), key=lambda run: -run.seconds())
         for device in self.devices if todo else ():
             _check_device(device)

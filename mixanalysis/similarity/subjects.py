@@ -138,9 +138,10 @@ class Subject:
         """What is to be said of batches that didn't fit into memory as a whole; nothing where all did."""
         if not self.at_a_time:
             return ""
+        count, size = len(self.at_a_time), min(self.at_a_time.values())
         return (
-            f"{self.label}: {len(self.at_a_time)} batches needed more memory than there is and ran in parts of "
-            f"{min(self.at_a_time.values())} or more images, which gives the same features; a smaller --batch-size is faster"
+            f"{self.label}: {count} batches needed more memory than there is and ran in parts of {size} or more "
+            "images, which gives the same features; a smaller --batch-size is faster"
         )
 
     def observe(self, raw: RawBatch, make: Callable[[Tensor], Tensor | None]) -> Observation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,7 +21,7 @@ from mixanalysis.checkpoints import open_checkpoint, save_checkpoint
 from mixanalysis.checkpoints.own import description
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckFailedError, CheckpointError, DataError, UsageError
-from mixanalysis.files import alone, replacing
+from mixanalysis.files import alone, remove_stale, replacing
 from mixanalysis.models import FAMILIES, Config, to_dict
 from mixanalysis.training.augment import augmented
 from mixanalysis.training.settings import TrainingConfig
@@ -85,12 +86,13 @@ def train(
         if out.exists():
             found = finished_key(out)
             if found == key and resume:
+                tidy(out, key)
                 return out
             if found != key and not force:
                 raise UsageError(f"{out}: already holds another training run; choose another path, or use --force")
         if keep_every is not None and keep_every < 1:
             raise UsageError(f"--keep-every must be at least 1, got {keep_every}")
-        partial = out.with_name(out.name + ".partial")
+        partial = _partial(out)
         with _SEEDING, torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             module = FAMILIES[config.family].module(config)
@@ -239,6 +241,23 @@ def _save_partial(
     }
     with replacing(partial) as temporary:
         torch.save(state, temporary)
+
+
+def tidy(out: Path, key: str) -> None:
+    """Take away what a run that was killed at its very end has left beside its finished checkpoint.
+
+    Args:
+        out: the checkpoint.
+        key: its `run_key`; states of other runs stay.
+    """
+    remove_stale(out)
+    with contextlib.suppress(Exception):  # there is none, or it isn't one of ours
+        if torch.load(_partial(out), weights_only=True, map_location="cpu")["key"] == key:
+            _partial(out).unlink()
+
+
+def _partial(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")
 
 
 def finished_key(path: Path) -> str | None:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from faults import Fault, commands, contents, half, hidden, left, result, start
+from faults import Fault, commands, contents, earlier, half, hidden, left, result, start
 
-KILLED = {"expand": (2, 5, 8), "features": (0, 3, 8, 14, 20), "train": (2, 4, 7)}
+KILLED = {"expand": (2, 5, 8), "features": (0, 9, 40, 70), "train": (2, 9, 16)}
 """Changes of files before which a command is killed; benchmarks/kill_commands.py takes all of all commands."""
 
-FULL = {"convert": (0, 1), "expand": (1, 3), "features": (0, 2, 5, 9, 14), "train": (0, 2, 3)}
+FULL = {"convert": (0, 1), "expand": (1, 3), "features": (0, 5, 20, 40), "train": (0, 3, 6)}
 """Makings of files and folders from which on the disk is full."""
 
 
@@ -33,14 +33,22 @@ def _folder(tmp_path):
     return tmp_path / "work"
 
 
+@pytest.fixture(name="lines", scope="module")
+def _lines(networks, tmp_path_factory):
+    """The command lines by their names."""
+    before = tmp_path_factory.mktemp("earlier") / "before"
+    assert start(earlier(networks, before), before.parent, tmp_path_factory.mktemp("logs")).end().code == 0
+    return commands(networks, before)
+
+
 @pytest.fixture(name="expected", scope="module")
-def _expected(networks, tmp_path_factory):
+def _expected(lines, tmp_path_factory):
     """What each command gives when nothing goes wrong."""
     logs = tmp_path_factory.mktemp("logs")
     found = {}
-    for name in {*KILLED, *FULL}:
+    for name in {*KILLED, *FULL, "fig2d", "rerun"}:
         folder = tmp_path_factory.mktemp(name)
-        ended = start(commands(networks)[name], folder, logs).end()
+        ended = start(lines[name], folder, logs).end()
         assert (ended.code, ended.stderr) == (0, "")
         found[name] = result(folder)
         assert found[name]
@@ -52,20 +60,20 @@ def cases(table):
 
 
 @cases(KILLED)
-def test_a_killed_command(command, at, networks, expected, folder, logs):
-    ended = start(commands(networks)[command], folder, logs, Fault(signal=signal.SIGKILL, at=at)).end()
+def test_a_killed_command(command, at, lines, expected, folder, logs):
+    ended = start(lines[command], folder, logs, Fault(signal=signal.SIGKILL, at=at)).end()
     assert ended.code == -signal.SIGKILL
     assert half(folder, expected[command]) == []
     # a file that was finished is refused otherwise
     force = ["--force"] if command == "expand" else []
-    again = start([*commands(networks)[command], *force], folder, logs).end()
+    again = start([*lines[command], *force], folder, logs).end()
     assert (again.code, again.stderr) == (0, "")
     assert result(folder) == expected[command]
     assert hidden(folder) == []
 
 
-def test_a_kill_while_files_replace_older_ones(networks, expected, folder, logs):
-    command = [*commands(networks)["features"], "--no-resume"]
+def test_a_kill_while_files_replace_older_ones(lines, expected, folder, logs):
+    command = [*lines["features"], "--no-resume"]
     assert start(command, folder, logs).end().code == 0
     states = []
     for at in (3, 4, 6):
@@ -85,36 +93,51 @@ def test_a_kill_while_files_replace_older_ones(networks, expected, folder, logs)
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
     ids=["Ctrl-C", "SIGTERM"],
 )
-@pytest.mark.parametrize(("command", "at"), [("features", 9), ("train", 4)])
-def test_an_interrupted_command(number, code, word, command, at, networks, expected, folder, logs):
-    ended = start(commands(networks)[command], folder, logs, Fault(signal=number, at=at)).end()
+@pytest.mark.parametrize(("command", "at"), [("features", 30), ("rerun", 9), ("train", 9)])
+def test_an_interrupted_command(number, code, word, command, at, lines, expected, folder, logs):
+    ended = start(lines[command], folder, logs, Fault(signal=number, at=at)).end()
     assert (ended.code, ended.stdout, ended.stderr) == (code, "", f"mixanalysis: error: {word}\n")
     assert left(folder) == []
-    again = start(commands(networks)[command], folder, logs).end()
+    again = start(lines[command], folder, logs).end()
     assert (again.code, again.stderr) == (0, "")
     assert result(folder) == expected[command]
     assert hidden(folder) == []
 
 
+@pytest.mark.parametrize("at", [24, 45])
+def test_finished_networks_are_not_trained_again(at, lines, expected, folder, logs):
+    """Those of a killed experiment: a second network is under way, or tables are."""
+    command = lines["fig2d"]
+    assert start(command, folder, logs, Fault(signal=signal.SIGKILL, at=at)).end().code == -signal.SIGKILL
+    before = {path.name: path.stat().st_mtime_ns for path in (folder / "made" / "runs").glob("*.safetensors")}
+    assert start(command, folder, logs).end().code == 0
+    after = {path.name: path.stat().st_mtime_ns for path in (folder / "made" / "runs").glob("*.safetensors")}
+    assert before.items() <= after.items()
+    assert (len(before), len(after)) == (1 + (at == 45), 2)
+    assert result(folder) == expected["fig2d"]
+    assert hidden(folder) == []
+
+
 @cases(FULL)
-def test_a_full_disk(command, at, networks, folder, logs):
-    ended = start(commands(networks)[command], folder, logs, Fault(number=errno.ENOSPC, at=at)).end()
+def test_a_full_disk(command, at, lines, folder, logs):
+    ended = start(lines[command], folder, logs, Fault(number=errno.ENOSPC, at=at)).end()
     assert ended.reached
-    out = commands(networks)[command][commands(networks)[command].index("-o") + 1]
+    out = lines[command][lines[command].index("-o") + 1]
     message = "can't be written: No space left on device; free some room, or choose another --output"
-    assert (ended.code, ended.stdout, ended.stderr) == (3, "", f"mixanalysis: error: {out}: {message}\n")
+    said = ended.stderr.replace(".partial:", ":")
+    assert (ended.code, ended.stdout, said) == (3, "", f"mixanalysis: error: {out}: {message}\n")
     assert left(folder) == []
 
 
 @pytest.mark.parametrize("command", ["convert", "features", "spectrum", "train"])
-def test_a_disk_that_fills_up_within_a_file(command, networks, folder, logs):
-    arguments = [*commands(networks)[command]]
+def test_a_disk_that_fills_up_within_a_file(command, lines, folder, logs):
+    arguments = [*lines[command]]
     if command == "convert":
         # torch.save tells it otherwise
         arguments[arguments.index("-o") + 1] = "made/net.pt"
     out = arguments[arguments.index("-o") + 1]
     ended = start(arguments, folder, logs, Fault(file_size=1000)).end()
-    message = f"mixanalysis: error: {out}: can't be written: (File too large|No space left on device); free some room"
+    message = rf"mixanalysis: error: {out}(\.partial)?: can't be written: (File too large|No space left on device); "
     assert (ended.code, ended.stdout) == (3, "")
     assert re.match(message, ended.stderr), ended.stderr
     assert len(ended.stderr.splitlines()) == 1
@@ -122,9 +145,9 @@ def test_a_disk_that_fills_up_within_a_file(command, networks, folder, logs):
 
 
 @pytest.mark.parametrize(("number", "text"), [(errno.EROFS, "Read-only file system"), (errno.EACCES, "Permission den")])
-def test_a_place_that_can_not_be_written_to(number, text, networks, folder, logs):
+def test_a_place_that_can_not_be_written_to(number, text, lines, folder, logs):
     (folder / "made").mkdir()
-    ended = start(commands(networks)["expand"], folder, logs, Fault(number=number)).end()
+    ended = start(lines["expand"], folder, logs, Fault(number=number)).end()
     assert (ended.code, ended.stdout) == (3, "")
     assert ended.stderr.startswith(f"mixanalysis: error: made/net.safetensors: can't be written: {text}")
     assert ended.stderr.endswith("; choose another --output\n")
@@ -132,9 +155,9 @@ def test_a_place_that_can_not_be_written_to(number, text, networks, folder, logs
 
 
 @pytest.mark.parametrize("command", ["expand", "features"])
-def test_a_file_where_a_folder_has_to_be(command, networks, folder, logs):
+def test_a_file_where_a_folder_has_to_be(command, lines, folder, logs):
     (folder / "made").write_text("mine")
-    ended = start(commands(networks)[command], folder, logs).end()
+    ended = start(lines[command], folder, logs).end()
     assert ended.code in (2, 3)
     assert len(ended.stderr.splitlines()) == 1
     assert "made" in ended.stderr
@@ -144,8 +167,8 @@ def test_a_file_where_a_folder_has_to_be(command, networks, folder, logs):
 
 
 @pytest.mark.parametrize("command", ["features", "train"])
-def test_two_runs_at_once(command, networks, expected, folder, logs):
-    arguments = commands(networks)[command]
+def test_two_runs_at_once(command, lines, expected, folder, logs):
+    arguments = lines[command]
     out = arguments[arguments.index("-o") + 1]
     # the first one stops in the middle, with the place taken
     first = start(arguments, folder, logs, Fault(signal=signal.SIGSTOP, at=3))
@@ -182,8 +205,8 @@ def ranks(arguments, folder, logs, faults):
 
 
 @pytest.mark.parametrize("dies", [0, 1], ids=["the first dies", "the second dies"])
-def test_a_process_of_several_that_dies(dies, networks, folder, logs):
-    arguments = [*commands(networks)["cka"], "--no-resume"]
+def test_a_process_of_several_that_dies(dies, lines, folder, logs):
+    arguments = [*lines["cka"], "--no-resume"]
     started = ranks(arguments, folder, logs, [Fault(dies_at_end=rank == dies) for rank in (0, 1)])
     ended = [process.end(60) for process in started]
     assert ended[dies].code == -signal.SIGKILL
