@@ -46,6 +46,8 @@ def end(number: int, frame: FrameType | None) -> None:
     if not received and declared().leads:
         os.write(2, b"mixanalysis: error: " + _WORDS[signal.Signals(number)] + b"\n")
     received.append(number)
+    # objects that are cut in two while they are made may complain when they go
+    sys.unraisablehook = lambda _what: None
     if len(received) > 1 or not hasattr(signal, "setitimer"):
         unwind()
     signal.signal(signal.SIGALRM, _outside_imports)

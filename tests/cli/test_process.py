@@ -171,6 +171,23 @@ def test_an_interruption_while_the_program_starts(module, name, tmp_path):
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "mixanalysis: error: interrupted\n")
 
 
+def test_what_was_half_made_says_nothing(tmp_path):
+    (tmp_path / "half.py").write_text("""
+import os, signal
+
+class Half:
+    def __init__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        self.other = None
+
+    def __del__(self):
+        self.other
+""")
+    program = STARTING.format(module="typer.main", name="get_command", code="from half import Half; Half()")
+    result = python("-c", program, cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "mixanalysis: error: interrupted\n")
+
+
 def on_a_terminal(*arguments: str, stream: str, **variables: str) -> tuple[str, subprocess.CompletedProcess[str]]:
     """What a command writes to a stream that is a terminal."""
     reader, writer = pty.openpty()
