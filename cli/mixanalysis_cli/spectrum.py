@@ -198,7 +198,10 @@ def _show(result: SpectrumResult, *, shuffled: bool, quiet: bool) -> None:
     }
     if shuffled:
         columns |= {"shuffle_mean": "shuffled", "shuffle_p_value": "shuffle p"}
-    terminal.show_table(result.summary, columns)
+    known = result.summary.columns[result.summary.notna().any()]
+    terminal.show_table(result.summary, {name: heading for name, heading in columns.items() if name in known})
+    if "p_value" not in known:
+        typer.echo("No p-values: the law of the fluctuations is known for none of these.")
     for row in result.summary[result.summary["null"].str.startswith("none: ")].itertuples():
         reason = str(row.null).removeprefix("none: ")
         terminal.note(f"{row.network} {row.layer}: no edge and no p-value, {reason}", quiet=quiet)

@@ -233,6 +233,24 @@ class TestSpectrum:
         assert answer.stderr.splitlines()[-1] == ("mixanalysis: own b: no edge and no p-value, all weights are zero")
         assert run("spectrum", "own.pt", "--quiet").stderr == ""
 
+    def test_columns_without_any_value_are_not_shown(self, run, networks):
+        lines = run("spectrum", "--product", networks["mixer"]).stdout.splitlines()
+        assert lines[1].split() == [
+            "network",
+            "layer",
+            "m",
+            "γ",
+            "edge",
+            "of",
+            "null",
+            "threshold",
+            "s_max",
+            "c_γ",
+            "outliers",
+        ]
+        assert "–" not in "".join(lines)
+        assert "No p-values: the law of the fluctuations is known for none of these." in lines
+
     def test_places_of_outliers_are_those_of_hubs(self, run):
         flat = torch.randn(64, 48, generator=torch.Generator().manual_seed(0))
         torch.save({"a.weight": flat + 1}, "own.pt")
