@@ -34,7 +34,7 @@ def similarity_drawings(reference: str, similarity: CKAResult, scale: Scale = "u
     if independent := figures.independent_text(cells):
         how += f"; {independent}"
     drawings: list[Drawing] = []
-    known = figures.by_mean(diagonal)
+    known = figures.by_mean(diagonal[diagonal["relation"] != "itself"])
     for number, start in enumerate(range(0, len(known), PAIRS), start=1):
         caption = (
             "Mean over the diagonal of the block x block CKA of each pair of networks that have the same number "

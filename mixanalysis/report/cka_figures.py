@@ -112,8 +112,11 @@ def independent_text(cells: pd.DataFrame) -> str:
 
 def cka_heatmaps(fig: FigureBase, pairs: Sequence[pd.DataFrame], scale: Scale = "unit") -> None:
     """Heat maps of several pairs, two in a row."""
-    rows = -(-len(pairs) // 2)
-    parts = np.ravel(np.asarray(fig.subfigures(rows, 2), dtype=object))
+    if len(pairs) == 1:
+        # in the middle
+        parts = fig.subfigures(1, 3, width_ratios=(1, 2, 1))[1:2]
+    else:
+        parts = np.ravel(np.asarray(fig.subfigures(-(-len(pairs) // 2), 2), dtype=object))
     for part, cells in zip(parts, pairs, strict=False):
         cka_heatmap(part, cells, scale)
 

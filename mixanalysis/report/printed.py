@@ -75,7 +75,7 @@ def _networks(document: Document, summary: pd.DataFrame) -> None:
             (
                 str(row.network),
                 str(row.family),
-                f"{row.width}",
+                f"{row.width:,}",
                 f"{row.density:.4g}",
                 f"{row.expansion:.3g}",
                 f"{row.omega:,.0f}",
@@ -92,6 +92,7 @@ def _networks(document: Document, summary: pd.DataFrame) -> None:
 def _similarity_findings(document: Document, reference: str, similarity: CKAResult) -> None:
     diagonal = similarity.diagonal
     rows = compared(diagonal)
+    rows = rows[rows["relation"] != "itself"]
     if len(rows):
         first = rows.iloc[0]
         how = f"{first['features']}; {first['n']} images of {first['data']}; {first['estimator']}"
@@ -162,7 +163,7 @@ def _layers(document: Document, summary: pd.DataFrame) -> None:
             (
                 row.network,
                 figures.short_layer(row.layer),
-                f"{row.width}",
+                f"{row.width:,}",
                 f"{row.density:.4g}",
                 _number(row.variance, "{:.4g}"),
                 _number(row.null_edge, "{:.4f}"),

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from cases import NETWORKS, checkpoint_of
 from mixanalysis.layouts import load
 from mixanalysis.results import PLAN
-from mixanalysis_cli import app, terminal
+from mixanalysis_cli import terminal
+from mixanalysis_cli.app import app
 
 NAMES = [command.name for command in app.registered_commands]
 TINY = ("--epochs", 1, "--limit", 64, "--depth", 1)

@@ -12,7 +12,7 @@ import pytest
 from mixanalysis.paper.schemas import TABLES
 from mixanalysis.report import opened
 from mixanalysis.results import SCHEMAS
-from mixanalysis_cli import app
+from mixanalysis_cli.app import app
 from mixanalysis_cli.schema import ANSWERS, DRY_RUN
 
 RUNS = {
