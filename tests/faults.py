@@ -136,7 +136,8 @@ class Running:
             self.process.join()
             raise TimeoutError(f"no end after {seconds} seconds")
         count = self.log.with_suffix(".count")
-        points, took = count.read_text().split() if count.exists() else ("0", "0")
+        # it may have been killed while it counted
+        points, took = (count.read_text().split() if count.exists() else []) or ("0", "0")
         logs = (self.log.with_suffix(ending) for ending in (".out", ".err"))
         texts = (log.read_text() if log.exists() else "" for log in logs)
         return Ended(
