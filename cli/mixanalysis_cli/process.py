@@ -29,16 +29,29 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as in the background
         signal.signal(signal.SIGINT, end)
     try:
-        from mixanalysis_cli.app import app
+        try:
+            from mixanalysis_cli.app import app
 
-        app(prog_name="mixanalysis")
+            app(prog_name="mixanalysis")
+        finally:
+            _listen_no_more()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except SystemExit as asked:
+        if received and not asked.code:  # it came too late, or was lost on the way, but it was told
+            sys.exit(INTERRUPTED if received[0] == signal.SIGINT else TERMINATED)
+        raise
     finally:
-        # libraries that are being unloaded need no words of their own
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _listen_no_more()
         files.clean_up()
+
+
+def _listen_no_more() -> None:
+    """Libraries that are being unloaded need no words of their own."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def end(number: int, frame: FrameType | None) -> None:

@@ -164,6 +164,14 @@ def test_an_import_is_not_cut_in_two(name, end, word, tmp_path):
     assert (tmp_path / "imported").exists()
 
 
+def test_an_interruption_at_the_very_end(tmp_path):
+    """The last import hides it until there is nothing left to interrupt."""
+    (tmp_path / "last.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    program = STARTING.format(module="typer.main", name="get_command", code="import last; sys.exit()")
+    result = python("-c", program, cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "mixanalysis: error: interrupted\n")
+
+
 @pytest.mark.parametrize(("module", "name"), [("mixanalysis_cli", "app"), ("typer.main", "get_command")])
 def test_an_interruption_while_the_program_starts(module, name, tmp_path):
     program = STARTING.format(module=module, name=name, code="os.kill(os.getpid(), signal.SIGINT)")
