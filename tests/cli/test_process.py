@@ -56,7 +56,7 @@ def test_version():
 
 
 def test_a_result_and_nothing_else(tmp_path, networks):
-    result = python("-m", "mixanalysis_cli", "cka", str(networks["mlp"]), "--limit", "64", cwd=tmp_path)
+    result = python("-m", "mixanalysis_cli", "cka", str(networks["mlp"]), "--limit", "128", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines()[-1] == "reports/cka"
     assert (tmp_path / "reports" / "cka" / "manifest.json").exists()
@@ -234,7 +234,7 @@ def test_colours_of_a_terminal(tmp_path, networks, variables):
     assert max(len(line) for line in said.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()[12:]) <= 100
 
 
-@pytest.mark.parametrize("command", ["--help", "cka --help", "inspect FILE", "cka FILE --limit 64"])
+@pytest.mark.parametrize("command", ["--help", "cka --help", "inspect FILE", "cka FILE --limit 128"])
 def test_nothing_but_text_without_a_terminal(tmp_path, networks, command):
     arguments = [str(networks["mlp"]) if word == "FILE" else word for word in command.split()]
     result = python("-m", "mixanalysis_cli", *arguments, cwd=tmp_path)
