@@ -47,7 +47,6 @@ def facts(network: Network) -> list[tuple[str, str]]:
             ("family", "unknown: its matrices alone can be analysed (spectrum)"),
             ("not used", by_reason(source.unused) or "nothing: every tensor is a matrix"),
         ]
-    expansions = ", ".join(f"{role} {gamma:.4g}" for role, gamma in found["expansions"].items())
     lines = [
         ("file", found["path"]),
         ("format", f"{source.format}, wrapper {source.wrapper}, layout {source.layout}"),
@@ -55,7 +54,7 @@ def facts(network: Network) -> list[tuple[str, str]]:
         ("config", _pairs(found["config"])),
         ("effective width", f"m = {network.width}"),
         ("density", f"p = {network.density:.6g}"),
-        ("expansion", f"γ = {network.expansion:.4g} ({expansions})"),
+        ("expansion", f"γ = {network.expansion:.4g} ({_expansions(network)})"),
         ("connections", f"Ω = {network.omega:,.6g} per layer"),
         ("parameters", f"{network.parameters:,}"),
         ("blocks", ", ".join(tap.name for tap in network.taps)),
@@ -70,6 +69,18 @@ def facts(network: Network) -> list[tuple[str, str]]:
             lines.append(("expanded from", _pairs(origin)))
     lines.append(("not used", ", ".join(source.unused) or "nothing: every tensor is used"))
     return lines
+
+
+def _expansions(network: Network) -> str:
+    """Each role's expansion, or from where to where its layers' go."""
+    roles: dict[str, list[float]] = {}
+    for layer in network.mixing_layers:
+        roles.setdefault(layer.role, []).append(layer.expansion)
+    told = []
+    for role, gammas in roles.items():
+        least, most = f"{min(gammas):.4g}", f"{max(gammas):.4g}"
+        told.append(f"{role} {least}" + f" to {most}" * (least != most))
+    return ", ".join(told)
 
 
 def by_reason(unused: Sequence[str], most: int | None = None) -> str:

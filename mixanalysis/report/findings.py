@@ -200,7 +200,8 @@ def spectra_finding(spectra: pd.DataFrame) -> Finding:
     furthest = table.loc[candidates["ratio"].idxmax()]
     layer = f"{short_layer(furthest['layer'])} of {furthest['network']}"
     if beyond:
-        title = f"{beyond} of {layers} layers reach beyond the edge of noise, {layer} furthest"
+        verb = "reaches" if beyond == 1 else "reach"
+        title = f"{beyond} of {layers} layers {verb} beyond the edge of noise, {layer} furthest"
     else:
         title = f"No layer of {layers} is shown to reach beyond the edge of noise"
     sentences = [

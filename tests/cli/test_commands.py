@@ -12,6 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from cases import NETWORKS, checkpoint_of
+from hand_made import timm_relatives
 from mixanalysis.layouts import load
 from mixanalysis.results import PLAN
 from mixanalysis_cli import terminal
@@ -60,6 +61,11 @@ class TestInspect:
         assert rows[0] == ["blocks.0.token.mlp.fc1", "token", "32", "16", "16", "2", "0.25", "128"]
         assert [row[0] for row in rows] == [layer.name for layer in load(networks["mixer"]).layers]
         assert run.files() == []
+
+    def test_expansions_that_differ_within_a_role(self, run):
+        gmlp = timm_relatives.gmlp(4, 12, 16, 4)
+        torch.save(gmlp.state, "gmlp.pt")
+        assert facts(run("inspect", "gmlp.pt").stdout)["expansion"] == "γ = 1.926 (channel 1.333 to 2.667, gate 1)"
 
     def test_as_json(self, run, networks):
         answer = run("inspect", networks["sw-mlp"], networks["mlp"], "--json")
@@ -113,7 +119,7 @@ class TestCKA:
         assert said["data"]["images"] == 128
 
     def test_of_one_with_itself_as_json(self, run, networks):
-        answer = run("cka", networks["rp-mixer"], "--limit", 64, "--json", "--layers", "*.token", "-o", "out")
+        answer = run("cka", networks["rp-mixer"], "--limit", 128, "--json", "--layers", "*.token", "-o", "out")
         assert (answer.code, answer.stderr) == (0, "")
         found = strict(answer.stdout)
         assert found["cka_diagonal"][0]["relation"] == "itself"

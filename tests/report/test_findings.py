@@ -207,6 +207,10 @@ class TestSpectra:
         table = layers(("a", "small", 4.0, 2.0, 0.3), ("a", "large", 3.0, 2.0, 1e-9))
         assert spectrum_table(table).loc[0, ["layer", "ratio"]].tolist() == ["large", 1.5]
 
+    def test_one_beyond(self):
+        found = spectra_finding(layers(("a", "x", 3.0, 2.0, 1e-9), ("a", "y", 1.9, 2.0, 0.6)))
+        assert found.title == "1 of 2 layers reaches beyond the edge of noise, x of a furthest"
+
     def test_none_beyond(self):
         found = spectra_finding(layers(("a", "x", 2.1, 2.0, 0.2), ("a", "y", 1.9, 2.0, 0.6)))
         assert found.title == "No layer of 2 is shown to reach beyond the edge of noise"

@@ -75,17 +75,18 @@ function shortened(text, most) {
 function xyChart(box, width, spec) {
   const most = width < 480 ? 20 : 32;
   const named = spec.y.names ? Math.max(...spec.y.names.map((name) => Math.min(name.length, most))) * 6.6 + 12 : 52;
-  const tilted = Boolean(spec.x.names);
+  const longest = Math.max(0, ...(spec.x.names ?? []).map((name) => Math.min(name.length, 12)));
+  const tilted = longest > 3;
   const frame = { left: named, right: width - 12, top: 10, bottom: 0 };
   const height = spec.height ?? clamp(Math.round(width * 0.5), 220, 360);
-  const foot = tilted ? 92 : 44;
+  const foot = tilted ? 32 + 5.4 * longest : 44;
   frame.bottom = height - foot;
   const element = picture(box, width, height, spec.label);
-  const x = axis(spec.x, frame.left, frame.right, tilted ? Math.floor((frame.right - frame.left) / 16) : clamp(Math.floor(width / 80), 3, 8));
+  const x = axis(spec.x, frame.left, frame.right, spec.x.names ? Math.floor((frame.right - frame.left) / (tilted ? 16 : 26)) : clamp(Math.floor(width / 80), 3, 8));
   const y = axis(spec.y, frame.bottom, frame.top, spec.y.names ? 1e9 : 5);
   for (const { value, text } of x.ticks) {
     const at = x.at(value);
-    if (!tilted) svg(element, "line", { class: "grid", x1: at, x2: at, y1: frame.top, y2: frame.bottom });
+    if (!spec.x.names) svg(element, "line", { class: "grid", x1: at, x2: at, y1: frame.top, y2: frame.bottom });
     const turn = tilted ? { transform: `rotate(-60 ${at} ${frame.bottom + 12})`, "text-anchor": "end" } : { "text-anchor": "middle" };
     svg(element, "text", { class: "tick", x: at, y: frame.bottom + (tilted ? 12 : 16), ...turn }, shortened(text, 12));
   }
