@@ -119,8 +119,9 @@ class TestCKA:
         assert said["data"]["images"] == 128
 
     def test_of_one_with_itself_as_json(self, run, networks):
-        answer = run("cka", networks["rp-mixer"], "--limit", 128, "--json", "--layers", "*.token", "-o", "out")
-        assert (answer.code, answer.stderr) == (0, "")
+        answer = run("cka", networks["rp-mixer"], "--limit", 64, "--json", "--layers", "*.token", "-o", "out")
+        assert answer.code == 0
+        assert answer.stderr.startswith("mixanalysis: there are no intervals: they need two batches at least; ")
         found = strict(answer.stdout)
         assert found["cka_diagonal"][0]["relation"] == "itself"
         assert found["cka_diagonal"][0]["mean"] == pytest.approx(1, abs=1e-12)
