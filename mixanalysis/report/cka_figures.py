@@ -114,7 +114,7 @@ def cka_heatmaps(fig: FigureBase, pairs: Sequence[pd.DataFrame], scale: Scale = 
     """Heat maps of several pairs, two in a row."""
     if len(pairs) == 1:
         # in the middle
-        parts = fig.subfigures(1, 3, width_ratios=(1, 2, 1))[1:2]
+        parts = np.asarray(fig.subfigures(1, 3, width_ratios=(1, 2, 1)), dtype=object)[1:2]
     else:
         parts = np.ravel(np.asarray(fig.subfigures(-(-len(pairs) // 2), 2), dtype=object))
     for part, cells in zip(parts, pairs, strict=False):

@@ -242,7 +242,7 @@ def width_finding(points: pd.DataFrame) -> Finding:
         )
     told = [
         f"{row.network} has m = {row.width:,.6g} and p = {row.density:.3g}, {_percent(share)} of m* = "
-        f"{row.widest_mixer:,.5g} at Ω = {row.omega:,.0f}"
+        f"{row.widest_mixer:,.6g} at Ω = {row.omega:,.0f}"
         for row, share in zip(known.itertuples(), ratio, strict=True)
     ]
     sentences = [f"{_listed(told, '; ')}."]
