@@ -187,6 +187,24 @@ def start(arguments: Sequence[object], folder: Path, logs: Path, fault: Fault | 
     return Running(process, log)
 
 
+def _write_beside(name: str, folder: Path, log: Path, fault: Fault) -> None:
+    os.chdir(folder)
+    from mixanalysis.report import Request, opened
+
+    _watch(fault, log)
+    with opened(Path("made"), Request("test"), ours=(name,)) as made:
+        for path in ("report.txt", "tables/one.csv", "tables/two.csv"):
+            made.path(path).write_text(path)
+
+
+def write_beside(name: str, folder: Path, logs: Path, fault: Fault | None = None) -> int:
+    """Write an output folder that holds something of ours already; the exit code."""
+    process = context.Process(target=_write_beside, args=(name, folder, logs / "writer", fault or Fault()))
+    process.start()
+    process.join()
+    return process.exitcode or 0
+
+
 def commands(networks: Mapping[str, Path], before: Path = Path("before")) -> dict[str, list[object]]:
     """Every command on something small; `before` holds what `earlier` wrote."""
     small = ("--limit", 32, "--batch-size", 8)

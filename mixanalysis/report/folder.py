@@ -20,7 +20,7 @@ from mixanalysis._version import __version__
 from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, DataError, UsageError
-from mixanalysis.files import Stamp, alone, sha256, stamp, temporary_folder, write_text
+from mixanalysis.files import SUFFIX, Stamp, alone, sha256, stamp, temporary_folder, write_text
 from mixanalysis.models import Provenance
 from mixanalysis.report.style import PAPER, Look, figure, save_figure
 from mixanalysis.results import to_json
@@ -224,7 +224,8 @@ def previous_outputs(out: Path, *, force: bool, ours: Sequence[str] = ()) -> lis
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; choose another --output")
-    if not out.exists() or all(entry.name in ours for entry in out.iterdir()):
+    # a killed run's manifest may be under way
+    if not out.exists() or all(entry.name in ours or entry.name.endswith(SUFFIX) for entry in out.iterdir()):
         return []
     try:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
@@ -246,7 +247,6 @@ def _move(temporary: Path, out: Path, manifest: Mapping[str, Any], previous: Seq
         if (out / name).is_dir() or any(folder.is_file() for folder in folders):
             message = f"{out / name}: something else stands in its place; move it away, or choose another --output"
             raise UsageError(message)
-        folders[0].mkdir(parents=True, exist_ok=True)
     # until all are moved, the manifest lists old and new files alike
     union = {**dict.fromkeys(previous), **manifest["outputs"]}
     union.pop(MANIFEST, None)
@@ -256,4 +256,5 @@ def _move(temporary: Path, out: Path, manifest: Mapping[str, Any], previous: Seq
         if stale.is_relative_to(out.resolve()):
             stale.unlink(missing_ok=True)
     for name in [*outputs, MANIFEST]:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
         (temporary / name).replace(out / name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from faults import Fault, commands, contents, earlier, half, hidden, left, result, start
+from faults import Fault, commands, contents, earlier, half, hidden, left, result, start, write_beside
 
 KILLED = {"expand": (2, 5, 8), "features": (0, 9, 40, 70), "train": (2, 9, 16)}
 """Changes of files before which a command is killed; benchmarks/kill_commands.py takes all of all commands."""
@@ -102,6 +102,29 @@ def test_an_interrupted_command(number, code, word, command, at, lines, expected
     assert (again.code, again.stderr) == (0, "")
     assert result(folder) == expected[command]
     assert hidden(folder) == []
+
+
+def test_kills_while_files_come_beside_checkpoints(folder, logs):
+    """As in the demo's folder, which has no manifest before."""
+    checkpoint = folder / "made" / "checkpoints" / "net"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    kills = 0
+    while code := write_beside("checkpoints", folder, logs, Fault(signal=signal.SIGKILL, at=kills)):
+        assert code == -signal.SIGKILL
+        kills += 1
+        assert write_beside("checkpoints", folder, logs) == 0, f"after a kill at change {kills - 1}"
+        assert contents(folder).keys() == {
+            "made/checkpoints/net",
+            "made/manifest.json",
+            "made/report.txt",
+            "made/tables/one.csv",
+            "made/tables/two.csv",
+        }
+        for name in ("manifest.json", "report.txt", "tables/one.csv", "tables/two.csv"):
+            (folder / "made" / name).unlink()
+        (folder / "made" / "tables").rmdir()
+    assert kills > 10
 
 
 @pytest.mark.parametrize("at", [24, 45])
