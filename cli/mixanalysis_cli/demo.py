@@ -41,3 +41,4 @@ def command(
         terminal.show_json(json_module.loads((out / "manifest.json").read_text(encoding="utf-8")))
         return
     typer.echo(str(path))
+    typer.echo(str(path.with_suffix(".html")))

@@ -86,7 +86,7 @@ class Commands(TyperGroup):
                 raise
             if declared().leads:  # every process of torchrun would say it
                 context = getattr(error, "ctx", None)
-                message = _with_hint(error.format_message().rstrip("."))
+                message = _with_hint(error.format_message().rstrip(".")) + _from_file(error)
                 _complain(message if context is None else f"{message} (see {context.command_path} --help)")
             sys.exit(error.exit_code)
         if standalone:
@@ -99,6 +99,17 @@ def _with_hint(message: str) -> str:
     message = message.replace("Value error, ", "")
     wrong = re.search(r"'([^']*)' is not one of ('.*')$", message)
     return message if wrong is None else message + meant(wrong[1], re.findall(r"'([^']*)'", wrong[2]))
+
+
+def _from_file(error: Exception) -> str:
+    """That the wrong value stands in the file of --config, where it does."""
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    if context is None or parameter is None:
+        return ""
+    source = context.get_parameter_source(parameter.name)
+    if source is None or source.name != "DEFAULT_MAP":
+        return ""
+    return f"; it stands as {parameter.name} in {context.params['config']}"
 
 
 def _interrupted() -> typer.Exit:

@@ -111,15 +111,24 @@ def _ticks(end: float, most: int) -> list[float]:
     return [float(tick) for tick in MaxNLocator(most).tick_values(0.0, end) if tick <= end]
 
 
+def beyond_edge(spectra: pd.DataFrame) -> pd.Series:
+    """Which layers reach beyond the edge of noise: p below `SIGNIFICANT` over the layers of the network (Bonferroni).
+
+    Args:
+        spectra: rows of `results.SPECTRUM`.
+    """
+    return spectra["p_value"] < SIGNIFICANT / spectra.groupby("network")["layer"].transform("size")
+
+
 def spectrum_edges(place: FigureBase | Axes, summary: pd.DataFrame) -> None:
     """Largest singular value over its null's edge, layer by layer, for every network."""
     ax = axes_of(place)
-    known = summary[summary["null_edge"].notna()]
+    known = summary.assign(beyond=beyond_edge(summary))[summary["null_edge"].notna()]
     for index, (name, rows) in enumerate(known.groupby("network", sort=False)):
         ratio = (rows["s_max"] / rows["null_edge"]).to_numpy()
         position = np.arange(1, len(rows) + 1)
         ax.plot(position, ratio, color=colour(index), linewidth=sized(0.7))
-        beyond = (rows["p_value"] < SIGNIFICANT).to_numpy()
+        beyond = rows["beyond"].to_numpy()
         for chosen, face in ((beyond, colour(index)), (~beyond, "white")):
             shape: dict[str, Any] = {"marker": marker(index), "linestyle": "none", "color": colour(index)}
             ax.plot(position[chosen], ratio[chosen], markerfacecolor=face, **shape)
@@ -129,7 +138,7 @@ def spectrum_edges(place: FigureBase | Axes, summary: pd.DataFrame) -> None:
     ax.set_xlabel("layer, in forward order")
     ax.set_ylabel("largest singular value\nover the edge of the null")
     if len(known):
-        beside(ax, f"filled: Tracy-Widom p < {SIGNIFICANT}")
+        beside(ax, f"filled: Tracy-Widom p < {SIGNIFICANT} / layers")
 
 
 def spectrum_training(fig: FigureBase, summary: pd.DataFrame, steps: Mapping[str, int]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixanalysis.report.figures import SIGNIFICANT, p_text, short_layer
+from mixanalysis.report.figures import SIGNIFICANT, beyond_edge, p_text, short_layer
 from mixanalysis.results import INTERVAL, plain
 
 FLOORS = {"untrained": "the untrained network", "floor": "the floor"}
@@ -45,15 +45,18 @@ class Finding:
     numbers: Mapping[str, Any]
 
 
-def findings(diagonal: pd.DataFrame, spectra: pd.DataFrame, points: pd.DataFrame) -> tuple[Finding, ...]:
+def findings(
+    diagonal: pd.DataFrame, spectra: pd.DataFrame, points: pd.DataFrame, cells: pd.DataFrame | None = None
+) -> tuple[Finding, ...]:
     """One finding a topic, also where it is that there is nothing to find.
 
     Args:
         diagonal: rows of `results.CKA_DIAGONAL`; the first row's `network_a` is the reference.
         spectra: rows of `results.SPECTRUM`.
         points: rows of `results.WIDTH_POINTS`.
+        cells: rows of `results.CKA_CELLS`, for networks whose depths differ.
     """
-    return similarity_finding(diagonal), spectra_finding(spectra), width_finding(points)
+    return similarity_finding(diagonal, cells), spectra_finding(spectra), width_finding(points)
 
 
 def compared(diagonal: pd.DataFrame) -> pd.DataFrame:
@@ -62,20 +65,19 @@ def compared(diagonal: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values("mean", ascending=False, kind="stable")
 
 
-def similarity_finding(diagonal: pd.DataFrame) -> Finding:
+def similarity_finding(diagonal: pd.DataFrame, cells: pd.DataFrame | None = None) -> Finding:
     """Which network is most and which least similar to the reference, against floor and ceiling.
 
     Args:
         diagonal: rows of `results.CKA_DIAGONAL`; the first row's `network_a` is the reference.
+        cells: rows of `results.CKA_CELLS`, for networks whose depths differ.
     """
     reference = str(diagonal.iloc[0]["network_a"])
     if (diagonal["relation"] == "itself").all():
         return Finding("similarity", f"{reference} is alone: there is no other network to compare it with", (), {})
     rows = compared(diagonal)
     if rows.empty:
-        reasons = diagonal.loc[diagonal["network_a"] == reference, ["network_b", "status"]]
-        told = tuple(f"{row.network_b}: {row.status}." for row in reasons.itertuples())
-        return Finding("similarity", f"No network has a mean similarity to {reference}", told, {})
+        return _without_diagonal(diagonal[diagonal["network_a"] == reference], reference, cells)
     controls = rows["relation"].isin([*FLOORS, *CEILINGS])
     others = rows if controls.all() else rows[~controls]
     most, least = others.iloc[0], others.iloc[-1]
@@ -111,6 +113,22 @@ def _undecided(rows: pd.DataFrame) -> list[str]:
         names = f"{first['network_b']} or {second['network_b']}"
         sentences.append(f"{reason}: whether {names} is the {which} similar is open.")
     return sentences
+
+
+def _without_diagonal(diagonal: pd.DataFrame, reference: str, cells: pd.DataFrame | None) -> Finding:
+    """The most similar blocks, where no network has a mean."""
+    told = [f"{row.network_b}: {row.status}." for row in diagonal.head(NAMED).itertuples()]
+    known = None if cells is None else cells[(cells["network_a"] == reference) & cells["value"].notna()]
+    if known is None or known.empty:
+        return Finding("similarity", f"No network has a mean similarity to {reference}", tuple(told), {})
+    most = known.loc[known["value"].idxmax()]
+    title = f"The most similar blocks are {most['layer_a']} of {reference} and {most['layer_b']} of {most['network_b']}"
+    value = f"{most['value']:.3f}{_between(most['low'], most['high'])}"
+    told.insert(0, f"Their CKA is {value}; there is no mean over blocks at the same position.")
+    names = ("network_b", "layer_a", "layer_b", "value", "low", "high")
+    return Finding(
+        "similarity", title, tuple(told), {"reference": reference} | {name: plain(most[name]) for name in names}
+    )
 
 
 def _against_controls(others: pd.DataFrame, controls: pd.DataFrame) -> list[str]:
@@ -151,15 +169,6 @@ def ranking(reference: str, rows: pd.DataFrame) -> str:
     for above, below in itertools.pairwise(rows.itertuples()):
         text += f" {'>' if above.low > below.high else '≈'} {below.network_b}"
     return f"In order of similarity to {reference}: {text} (≈ where the intervals of neighbours overlap)."
-
-
-def beyond_edge(spectra: pd.DataFrame) -> pd.Series:
-    """Which layers reach beyond the edge of noise: p below `SIGNIFICANT` over the layers of the network (Bonferroni).
-
-    Args:
-        spectra: rows of `results.SPECTRUM`.
-    """
-    return spectra["p_value"] < SIGNIFICANT / spectra.groupby("network")["layer"].transform("size")
 
 
 def spectrum_table(spectra: pd.DataFrame) -> pd.DataFrame:

@@ -23,6 +23,8 @@ from mixanalysis.selection import meant
 from mixanalysis.similarity import CKAResult
 from mixanalysis.spectra import SpectrumResult
 
+__all__ = ["cka_heatmap", "cka_means", "cka_profile", "spectrum_edges", "spectrum_histogram", "width_lines"]
+
 
 def cka_heatmap(
     result: CKAResult,

@@ -154,7 +154,7 @@ def write_report(
             folder.figure(name, draw, size, *arguments)
             if advance is not None:
                 advance(index + 1, len(drawings) + 1)
-        found = findings(similarity.diagonal, spectra.summary, points)
+        found = findings(similarity.diagonal, spectra.summary, points, similarity.cells)
         sources = (inputs(loaded, out), data_record(dataset), versions())
         document = printed(sources[0], dataset, summary, found, similarity, spectra, drawings)
         write_pdf(folder.path("report.pdf"), document)

@@ -231,7 +231,8 @@ def _warnings(
 ) -> list[str]:
     warnings = []
     if sums.left_out:
-        warnings.append(f"the last {sums.left_out} images were left out: a batch needs {SMALLEST_BATCH}")
+        last = "image was" if sums.left_out == 1 else f"{sums.left_out} images were"
+        warnings.append(f"the last {last} left out: a batch needs {SMALLEST_BATCH}")
     if (cells["low"].isna() & cells["value"].notna()).any():
         warnings.append("there are no intervals: they need two batches at least; a smaller --batch-size makes more")
     for row in layers:

@@ -355,7 +355,7 @@ class TestReport:
         arguments = ("report", networks["mixer"], networks["sw-mlp"], "--limit", 64)
         answer = run(*arguments)
         assert (answer.code, answer.stderr) == (0, "")
-        assert answer.stdout == "reports/report/report.pdf\n"
+        assert answer.stdout == "reports/report/report.pdf\nreports/report/report.html\n"
         files = run.files("reports/report")
         assert {"report.pdf", "report.html", "manifest.json", "tables/networks.csv", "figures/width.png"} <= set(files)
         said = manifest("reports/report")

@@ -95,3 +95,15 @@ def test_a_switch_of_another_kind(run, config, networks, value):
     answer = run("inspect", networks["mlp"], "--config", config(f"json = {value}\n"))
     assert answer.code == 0
     assert json.loads(answer.stdout)[0]["family"] == "mlp"
+
+
+def test_a_wrong_value_is_told_with_its_file(run, config, networks):
+    path = config('batch-size = "many"\nstyle = "slide"\n')
+    answer = run("report", networks["mlp"], "--config", path)
+    assert answer.code == 2
+    assert "'--batch-size'" in answer.error
+    assert "; it stands as batch_size in options.toml (see " in answer.error
+    answer = run("report", networks["mlp"], "--config", path, "--batch-size", 32)
+    assert "(did you mean slides?); it stands as style in options.toml" in answer.error
+    answer = run("report", networks["mlp"], "--config", path, "--batch-size", 0)
+    assert "options.toml" not in answer.error

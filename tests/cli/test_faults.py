@@ -110,10 +110,10 @@ def test_kills_while_files_come_beside_checkpoints(folder, logs):
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
     kills = 0
-    while code := write_beside("checkpoints", folder, logs, Fault(signal=signal.SIGKILL, at=kills)):
+    while code := write_beside("checkpoints", folder, logs, Fault(signal=signal.SIGKILL, at=kills, only="os.rename")):
         assert code == -signal.SIGKILL
         kills += 1
-        assert write_beside("checkpoints", folder, logs) == 0, f"after a kill at change {kills - 1}"
+        assert write_beside("checkpoints", folder, logs) == 0, f"after a kill at rename {kills - 1}"
         assert contents(folder).keys() == {
             "made/checkpoints/net",
             "made/manifest.json",
@@ -124,7 +124,7 @@ def test_kills_while_files_come_beside_checkpoints(folder, logs):
         for name in ("manifest.json", "report.txt", "tables/one.csv", "tables/two.csv"):
             (folder / "made" / name).unlink()
         (folder / "made" / "tables").rmdir()
-    assert kills > 10
+    assert kills > 4
 
 
 @pytest.mark.parametrize("at", [24, 45])

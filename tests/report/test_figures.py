@@ -208,7 +208,7 @@ class TestEdges:
         assert ax.lines[-1].get_ydata() == [1, 1]
         assert labelled(ax) == ["layer, in forward order", "largest singular value\nover the edge of the null"]
         assert [text.get_text() for text in ax.get_legend().get_texts()] == ["net", "other"]
-        assert ax.get_legend().get_title().get_text() == "filled: Tracy-Widom p < 0.01"
+        assert ax.get_legend().get_title().get_text() == "filled: Tracy-Widom p < 0.01 / layers"
 
     def test_no_layer_with_a_null(self):
         ax = drawn(figures.spectrum_edges, SPECTRUM.frame([layer_of(null_edge=np.nan, p_value=np.nan)])).axes[0]

@@ -16,6 +16,7 @@ from mixanalysis.report.findings import (
     width_finding,
 )
 from mixanalysis.results import CKA_DIAGONAL, SPECTRUM, WIDTH_POINTS, to_json
+from report.drawing import cells_of
 
 NAN = math.nan
 
@@ -273,6 +274,21 @@ class TestWidth:
     def test_many_networks_are_not_all_listed(self):
         found = width_finding(points(*[(f"n{index}", 100, 200.0) for index in range(11)]))
         assert found.sentences[0].endswith("; and 3 more.")
+
+
+def test_networks_of_other_depths_have_their_most_similar_blocks():
+    rows = [diagonal(("ref", "deep", "", NAN, NAN, NAN)), diagonal(("ref", "flat", "", NAN, NAN, NAN))]
+    table = pd.concat(rows).assign(status="2 against 1 blocks: there is no diagonal")
+    cells = pd.concat([cells_of([[0.2, NAN], [0.75, 0.1]], "ref", "deep", 0.01), cells_of([[0.5]], "ref", "flat")])
+    found = similarity_finding(table, cells)
+    assert found.title == "The most similar blocks are 1.token of ref and 0.channel of deep"
+    assert found.sentences[0].startswith("Their CKA is 0.750 (0.740 to 0.770); there is no mean")
+    assert found.sentences[1:] == tuple(
+        f"{name}: 2 against 1 blocks: there is no diagonal." for name in ("deep", "flat")
+    )
+    assert found.numbers["value"] == 0.75
+    nothing = similarity_finding(table, cells.assign(value=NAN))
+    assert nothing.title == similarity_finding(table).title == "No network has a mean similarity to ref"
 
 
 def test_one_finding_a_topic_and_all_numbers_are_json():

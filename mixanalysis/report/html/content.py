@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from mixanalysis.report.cka_figures import READABLE_CELLS
-from mixanalysis.report.figures import SIGNIFICANT, p_text, short_layer
-from mixanalysis.report.findings import CEILINGS, FLOORS, beyond_edge
+from mixanalysis.report.figures import SIGNIFICANT, beyond_edge, p_text, short_layer
+from mixanalysis.report.findings import CEILINGS, FLOORS
 from mixanalysis.report.histograms import bin_edges, outlier_values
 from mixanalysis.report.style import MARKERS
 from mixanalysis.results import SPECTRUM, plain, records

@@ -109,7 +109,7 @@ def render(contents: Contents) -> str:
         contents=contents,
         first=diagonal,
         networks=[str(name) for name in tables["networks"]["network"]],
-        findings=findings(tables["cka_diagonal"], tables["spectrum"], tables["width_points"]),
+        findings=findings(tables["cka_diagonal"], tables["spectrum"], tables["width_points"], tables["cka"]),
         tables={name: table_of(name, tables[name]) for name in SHOWN},
         details={column.name: column for column in (*SCHEMAS["spectrum"].columns, RATIO) if column.name in FACTS},
         left_out=left_out(contents),

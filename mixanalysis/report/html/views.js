@@ -56,7 +56,7 @@ function edgesView(box, width, label) {
     return {
       name, colour, shape: markerOf(colour), kind: "both", size: data.layers[name].length > 60 ? 2.5 : 4,
       points: data.layers[name].flatMap((layer, i) => (layer.ratio === null ? [] : [{
-        x: i + 1, y: layer.ratio, open: !(layer.p !== null && layer.p < data.significant),
+        x: i + 1, y: layer.ratio, open: !layer.beyond,
         text: `${name} ${layer.short}\nlargest ${brief(layer.s_max)}, edge ${brief(layer.null_edge)}: ratio ${brief(layer.ratio)}\n${layer.p_text}`,
       }])),
     };
@@ -66,7 +66,7 @@ function edgesView(box, width, label) {
   const log = Math.max(...points.map((p) => p.y)) > 20;
   xyChart(box, width, {
     label, series, rule: 1,
-    x: { label: `layer, in forward order (filled: p < ${data.significant})`, ...bounds(points.map((p) => p.x)) },
+    x: { label: `layer, in forward order (filled: p < ${data.significant} / layers)`, ...bounds(points.map((p) => p.x)) },
     y: { label: "s_max / null_edge", ...bounds([1, ...points.map((p) => p.y)].filter((v) => !log || v > 0), log) },
   });
 }
