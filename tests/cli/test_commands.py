@@ -133,7 +133,7 @@ class TestCKA:
         arguments = ("cka", networks["mlp"], "--limit", 65, "--batch-size", 64)
         answer = run(*arguments)
         assert answer.code == 0
-        assert answer.stderr.startswith("mixanalysis: the last 1 images were left out")
+        assert answer.stderr.startswith("mixanalysis: the last image was left out")
         quiet = run(*arguments, "--quiet")
         assert (quiet.code, quiet.stderr, quiet.stdout) == (0, "", answer.stdout)
 
