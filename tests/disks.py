@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults import Ended, Fault, Running, _command, contents, context
+from faults import Ended, Fault, Running, _command, contents, context, serve
 
 NEW_USER, NEW_MOUNTS = 0x10000000, 0x00020000
 READ_ONLY, REMOUNT, PRIVATE = 1, 32, (1 << 18) | (1 << 14)
@@ -59,6 +59,7 @@ def on_a_disk(steps: Sequence[Step], folder: Path, logs: Path) -> list[Seen]:
         RefusedError: the system permits none.
     """
     process = context.Process(target=_on_a_disk, args=(steps, folder, logs))
+    serve()
     process.start()
     process.join()
     refused, answer = logs / "refused", logs / "seen.json"

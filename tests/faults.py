@@ -13,10 +13,25 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from multiprocessing import forkserver
 from pathlib import Path
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["faults_preload"])
+
+
+def serve() -> None:
+    """Start the server that commands are forked from; it takes its path from the environment alone."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *([before] if before else [])])
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
 
 MAKING = ("os.mkdir", "open")
 CHANGING = (*MAKING, "os.rename", "os.remove", "os.rmdir")
@@ -183,6 +198,7 @@ def start(arguments: Sequence[object], folder: Path, logs: Path, fault: Fault | 
     log = logs / f"command{len(list(logs.iterdir()))}"
     words = [str(argument) for argument in arguments]
     process = context.Process(target=_command, args=(words, folder, log, fault or Fault()))
+    serve()
     process.start()
     return Running(process, log)
 
@@ -200,6 +216,7 @@ def _write_beside(name: str, folder: Path, log: Path, fault: Fault) -> None:
 def write_beside(name: str, folder: Path, logs: Path, fault: Fault | None = None) -> int:
     """Write an output folder that holds something of ours already; the exit code."""
     process = context.Process(target=_write_beside, args=(name, folder, logs / "writer", fault or Fault()))
+    serve()
     process.start()
     process.join()
     return process.exitcode or 0

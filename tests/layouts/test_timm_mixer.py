@@ -254,7 +254,7 @@ REFUSED = {
     ),
     "norm over both axes": (
         resized("blocks.0.norm1.weight", 4, 6),
-        r"no known layout .* closest is timm-mixer, but its norms are over tokens and channels, as in vanillamixer_\*; inspect and spectrum ",
+        r"no known layout .* closest is timm-mixer, but its norms are over tokens and channels, as in vanillamixer_\*;",
     ),
 }
 """Changes of a checkpoint of S = 4 and C = 6, and what is said."""
