@@ -45,16 +45,10 @@ def command(
     from mixanalysis.datasets import open_dataset
     from mixanalysis.layouts import load_all
     from mixanalysis.report import Request, write_report
-    from mixanalysis.similarity.subjects import Control
+    from mixanalysis.similarity.opening import stands
 
     out = output or Path("reports/report")
     floors, ceilings = floor or [], ceiling or []
-    stands: tuple[tuple[Control, int], ...] = (
-        ("", len(checkpoints)),
-        ("floor", len(floors)),
-        ("ceiling", len(ceilings)),
-    )
-    controls = [control for control, count in stands for _ in range(count)]
     every = [*checkpoints, *floors, *ceilings]
     networks = load_all(every, layout, assume=options.assumed(assume), weights=weights.value)
     if dry_run:
@@ -70,7 +64,7 @@ def command(
             position=features.value,
             batch_size=batch_size,
             limit=limit,
-            controls=controls,
+            controls=stands(checkpoints, floors, ceilings),
             device=device,
             dtype=None if dtype is None else dtype.value,
             seed=seed,

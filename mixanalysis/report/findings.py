@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mixanalysis.report.cka_figures import by_mean
 from mixanalysis.report.figures import SIGNIFICANT, beyond_edge, p_text, short_layer
 from mixanalysis.results import INTERVAL, plain
 
@@ -61,8 +62,7 @@ def findings(
 
 def compared(diagonal: pd.DataFrame) -> pd.DataFrame:
     """The reference network's pairs that have a mean, most similar first; `diagonal` holds `results.CKA_DIAGONAL`."""
-    rows = diagonal[(diagonal["network_a"] == diagonal.iloc[0]["network_a"]) & diagonal["mean"].notna()]
-    return rows.sort_values("mean", ascending=False, kind="stable")
+    return by_mean(diagonal[diagonal["network_a"] == diagonal.iloc[0]["network_a"]])
 
 
 def similarity_finding(diagonal: pd.DataFrame, cells: pd.DataFrame | None = None) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import os
 import platform
@@ -186,13 +187,20 @@ def inputs(networks: Iterable[Read], out: Path | None = None) -> list[dict[str, 
         {
             "label": network.label,
             **_place(network.provenance.path, out),
-            "sha256": open_checkpoint(network.provenance.path).sha256,
+            "sha256": _sha256(network.provenance.path, tuple(files)),
             "format": network.provenance.format,
             "layout": network.provenance.layout,
             "assumed": {name: assumed._asdict() for name, assumed in network.provenance.assumed.items()},
         }
         for network in networks
+        for files in stamps([network]).values()
     ]
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, _files: tuple[Stamp, ...]) -> str:
+    """Content of a checkpoint, read once as long as its files stay as they are: keys, pages and manifests want it."""
+    return open_checkpoint(path).sha256
 
 
 def _place(path: Path, out: Path | None) -> dict[str, Any]:

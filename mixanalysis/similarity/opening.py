@@ -76,8 +76,13 @@ def open_all(
     special = [_special(path, factory, weights) for path, factory in zip(every, factories, strict=True)]
     known = iter(load([path for path, other in zip(every, special, strict=True) if other is None]))
     found: list[Contender] = [next(known) if other is None else other for other in special]
-    stands: tuple[tuple[Control, int], ...] = (("", len(paths)), ("floor", len(floors)), ("ceiling", len(ceilings)))
-    return told_apart(found), [control for control, count in stands for _ in range(count)]
+    return told_apart(found), stands(paths, floors, ceilings)
+
+
+def stands(paths: Sequence[str | Path], floors: Sequence[str | Path], ceilings: Sequence[str | Path]) -> list[Control]:
+    """What each of these networks, in this order, stands for."""
+    parts: tuple[tuple[Control, int], ...] = (("", len(paths)), ("floor", len(floors)), ("ceiling", len(ceilings)))
+    return [control for control, count in parts for _ in range(count)]
 
 
 def _special(path: str | Path, factory: Factory | None, weights: Weights) -> OwnModel | Stored | None:

@@ -19,7 +19,7 @@ import mixanalysis as mx
 from cases import NETWORKS, network_of
 from mixanalysis.errors import CheckpointError, DataError, UsageError
 from mixanalysis.report import Look, Request, opened
-from mixanalysis.report.folder import MANIFEST, previous_outputs
+from mixanalysis.report.folder import MANIFEST, inputs, previous_outputs
 
 TABLE = pd.DataFrame({"x": [1, 2], "y": [0.1, math.nan]})
 
@@ -337,3 +337,17 @@ class TestFilesOfOthers:
             written(out)
         written(out, ours=["checkpoints"])
         assert files_of(out) == ["checkpoints/a.safetensors", "manifest.json", "tables/one.csv"]
+
+
+def test_a_checkpoint_is_hashed_again_only_where_it_has_changed(tmp_path, monkeypatch):
+    network = network_of(NETWORKS["mixer"], tmp_path / "net.safetensors")
+    read = []
+    counted = "mixanalysis.report.folder.open_checkpoint"
+    monkeypatch.setattr(counted, lambda path: read.append(path) or mx.open_checkpoint(path))
+    found = [inputs([network])[0]["sha256"] for _ in range(3)]
+    assert found == [hashlib.sha256((tmp_path / "net.safetensors").read_bytes()).hexdigest()] * 3
+    assert len(read) == 1
+    network_of(NETWORKS["mlp"], tmp_path / "net.safetensors")
+    again = inputs([network])[0]["sha256"]
+    assert again == hashlib.sha256((tmp_path / "net.safetensors").read_bytes()).hexdigest() != found[0]
+    assert len(read) == 2
