@@ -22,9 +22,9 @@ import torch
 from torch import nn
 
 from measuring import medians
-from mixanalysis.models import MixerConfig, Patches
-from mixanalysis.models.mixer import Mixer
-from mixanalysis.similarity import Subject, cka
+from mixanalysis.families.mixer.network import Mixer, MixerConfig
+from mixanalysis.network import Patches
+from mixanalysis.similarity import FeatureExtractor, cka
 
 pytestmark = pytest.mark.benchmark
 
@@ -107,7 +107,9 @@ def forward(modules, batches):
 
 
 def ours(modules, batches, layers, **more):
-    subjects = [Subject(str(i), module, {layer: layer for layer in layers}) for i, module in enumerate(modules)]
+    subjects = [
+        FeatureExtractor(str(i), module, {layer: layer for layer in layers}) for i, module in enumerate(modules)
+    ]
     return cka(*subjects, data=batches, **more)
 
 
@@ -274,10 +276,10 @@ if "{who}" == "forward":
         for batch in batches:
             net(batch), other(batch)
 elif "{who}" == "ours":
-    from mixanalysis.similarity import Subject, cka
+    from mixanalysis.similarity import FeatureExtractor, cka
     from mixanalysis.results import records
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    cka(*(Subject(str(i), m, dict(zip(layers, layers))) for i, m in enumerate((net, other))), data=batches)
+    cka(*(FeatureExtractor(str(i), m, dict(zip(layers, layers))) for i, m in enumerate((net, other))), data=batches)
 else:
     from cka import compute_cka
     class Loader(list): dataset = ""

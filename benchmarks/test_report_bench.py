@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 
 import mixanalysis as mx
 from mixanalysis.checkpoints import save_checkpoint
-from mixanalysis.models import Patches, Sizes, configure
+from mixanalysis.families.sizes import Sizes, configure
+from mixanalysis.network import Patches
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

@@ -25,8 +25,8 @@ from torch import nn
 import mixanalysis as mx
 from measuring import medians, peak
 from mixanalysis.checkpoints import save_checkpoint
-from mixanalysis.models import MixerConfig, MixingLayer, Patches
-from mixanalysis.models.mixer import Mixer
+from mixanalysis.families.mixer.network import Mixer, MixerConfig
+from mixanalysis.network import MixingLayer, Patches
 from mixanalysis.operators import Dense, Masked
 from mixanalysis.spectra import fit, marchenko_pastur, nulls
 from mixanalysis.spectra.analysis import SpectrumOptions, Target, analyse

@@ -17,9 +17,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from mixanalysis.datasets import Dataset
-from mixanalysis.models import FAMILIES, Patches, Sizes, configure
-from mixanalysis.models.blocks import MaskedLinear, SharedLinear
-from mixanalysis.models.structured_mlp import KroneckerLinear, MonarchLinear
+from mixanalysis.families.sizes import FAMILIES, Sizes, configure
+from mixanalysis.families.structured_mlp.network import KroneckerLinear, MonarchLinear
+from mixanalysis.network import Patches
+from mixanalysis.network.blocks import MaskedLinear, SharedLinear
 from mixanalysis.training import TrainingConfig, train
 
 pytestmark = pytest.mark.benchmark

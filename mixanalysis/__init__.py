@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from mixanalysis.checkpoints import Checkpoint, open_checkpoint
     from mixanalysis.datasets import Dataset, open_dataset
     from mixanalysis.errors import MixanalysisError
-    from mixanalysis.layouts import load
-    from mixanalysis.layouts.expand import expand
-    from mixanalysis.models import MixingLayer, Network
-    from mixanalysis.report import plot, write_report
-    from mixanalysis.similarity import Subject, cka, hsic1, linear_cka
+    from mixanalysis.families.expand import expand
+    from mixanalysis.families.loading import load
+    from mixanalysis.network import MixingLayer, Network
+    from mixanalysis.report import plot
+    from mixanalysis.runs import write_report
+    from mixanalysis.similarity import FeatureExtractor, cka, hsic1, linear_cka
     from mixanalysis.spectra import spectrum
     from mixanalysis.training import TrainingConfig, train
 
@@ -27,30 +28,30 @@ _ROOMS = {
     "Checkpoint": "checkpoints",
     "Dataset": "datasets",
     "MixanalysisError": "errors",
-    "MixingLayer": "models",
-    "Network": "models",
-    "Subject": "similarity",
+    "MixingLayer": "network",
+    "Network": "network",
+    "FeatureExtractor": "similarity",
     "TrainingConfig": "training",
     "cka": "similarity",
-    "expand": "layouts.expand",
+    "expand": "families.expand",
     "hsic1": "similarity",
     "linear_cka": "similarity",
-    "load": "layouts",
+    "load": "families.loading",
     "open_checkpoint": "checkpoints",
     "open_dataset": "datasets",
     "spectrum": "spectra",
     "train": "training",
-    "write_report": "report",
+    "write_report": "runs",
 }
 _MODULES = {"plot": "report.plot", "spectra": "spectra", "width": "width"}
 
 __all__ = [
     "Checkpoint",
     "Dataset",
+    "FeatureExtractor",
     "MixanalysisError",
     "MixingLayer",
     "Network",
-    "Subject",
     "TrainingConfig",
     "__version__",
     "cka",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mixanalysis.errors import CheckpointError, UsageError
-from mixanalysis.models import Network
+from mixanalysis.network import Network
 from mixanalysis.selection import matching
 
 Position = Literal["before-skip", "after-skip"]

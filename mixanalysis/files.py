@@ -64,7 +64,7 @@ class Stamp(NamedTuple):
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to; on success it replaces `path`, on failure it goes.
 
     Args:
@@ -92,7 +92,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """Refuse a second run that writes to `path`, on this machine or on any that shares its locks.
 
     Raises:
@@ -113,7 +113,7 @@ def alone(path: Path) -> Iterator[None]:
         while held:
             held.pop().close()
 
-    with writing(path), _parents(place), _in_the_end(release):
+    with output_errors(path), _parents(place), _in_the_end(release):
         while True:
             held.append(lock.open("ab"))
             handle = held[-1].fileno()
@@ -128,7 +128,7 @@ def alone(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def output_errors(path: Path) -> Iterator[None]:
     """Say of a full disk and of a place that can't be written to which output they hit.
 
     Raises:
@@ -178,7 +178,7 @@ def clean_up() -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one step, UTF-8 with plain newlines."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -197,7 +197,7 @@ def _temporary(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
         for name in names:
             _remove(name)
 
-    with writing(path), _parents(place), _in_the_end(remove):
+    with output_errors(path), _parents(place), _in_the_end(remove):
         remove_stale(path)
         handle = _owned(place, make, names)
         try:

@@ -39,7 +39,7 @@ def matching(include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Select
     return Selection(tuple(include), tuple(exclude))
 
 
-def called(names: Iterable[str], keep: Callable[[str], bool], count: int = 4) -> str:
+def closest_names(names: Iterable[str], keep: Callable[[str], bool], count: int = 4) -> str:
     """For the error of a choice that left nothing: the names closest to its patterns, or else the first ones."""
     names = list(dict.fromkeys(names))
     idle = keep.idle(names) if isinstance(keep, Selection) else []
@@ -68,7 +68,7 @@ def nearest(pattern: str, names: Iterable[str], count: int = 4) -> list[str]:
     return [name for score, name in scores[:count] if score >= max(CLOSE, 0.95 * best)]
 
 
-def meant(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """In words, what may have been meant by a wrong name, after the list of those that are known; or nothing."""
     known = list(known)
     longer = [other for other in known if len(name) > 1 and name in other][:3]

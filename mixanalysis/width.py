@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mixanalysis.errors import UsageError
-from mixanalysis.models import Network
+from mixanalysis.network import Network
 from mixanalysis.results import WIDTH_CHANNELS, WIDTH_LINE, WIDTH_POINTS
 
 Expansion = float | tuple[float, float]

@@ -7,19 +7,15 @@ from pathlib import Path
 import torch
 
 from mixanalysis.checkpoints import save_checkpoint
-from mixanalysis.layouts import load
-from mixanalysis.models import (
-    FAMILIES,
-    Config,
-    MixerConfig,
-    Network,
-    Patches,
-    PKConfig,
-    SMixerConfig,
-    StructuredMLPConfig,
-    SWMLPConfig,
-)
-from mixanalysis.models.structured import Structure, Structures
+from mixanalysis.families.loading import load
+from mixanalysis.families.mixer.network import MixerConfig
+from mixanalysis.families.pk.network import PKConfig
+from mixanalysis.families.s_mixer.network import SMixerConfig
+from mixanalysis.families.sizes import FAMILIES
+from mixanalysis.families.structured_mlp.network import StructuredMLPConfig
+from mixanalysis.families.sw_mlp.network import SWMLPConfig
+from mixanalysis.network import Config, Network, Patches
+from mixanalysis.network.structured import Structure, Structures
 
 PATCHES = Patches(height=8, width=12, channels=2, size=4)
 """Six patches, from images that are not square and have two colours."""

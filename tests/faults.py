@@ -92,8 +92,10 @@ def _command(arguments: Sequence[str], folder: Path, log: Path, fault: Fault) ->
         os.dup2(handle, number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     os.environ.update(fault.environment)
-    from mixanalysis.paper import Ledger, demo, fig2d
-    from mixanalysis.similarity import resume, stream
+    from mixanalysis.papers import Ledger
+    from mixanalysis.papers.hayase_2024 import demo, fig2d
+    from mixanalysis.similarity import minibatch as stream
+    from mixanalysis.similarity import partial_results as resume
     from mixanalysis.training import train
     from mixanalysis_cli import main
 
@@ -205,10 +207,10 @@ def start(arguments: Sequence[object], folder: Path, logs: Path, fault: Fault | 
 
 def _write_beside(name: str, folder: Path, log: Path, fault: Fault) -> None:
     os.chdir(folder)
-    from mixanalysis.report import Request, opened
+    from mixanalysis.runs import Invocation, opened
 
     _watch(fault, log)
-    with opened(Path("made"), Request("test"), ours=(name,)) as made:
+    with opened(Path("made"), Invocation("test"), ours=(name,)) as made:
         for path in ("report.txt", "tables/one.csv", "tables/two.csv"):
             made.path(path).write_text(path)
 

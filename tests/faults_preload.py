@@ -7,7 +7,7 @@ import seaborn
 import torch
 import torch.distributed
 
-import mixanalysis.paper
+import mixanalysis.papers
 import mixanalysis.report
 import mixanalysis.training
 import mixanalysis_cli

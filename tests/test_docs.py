@@ -18,11 +18,11 @@ import mixanalysis as mx
 import pages
 from mixanalysis import spectra
 from mixanalysis.checkpoints import containers, dcp
-from mixanalysis.layouts import LAYOUTS
-from mixanalysis.models.families import FAMILIES
+from mixanalysis.families.loading import LAYOUTS
+from mixanalysis.families.sizes import FAMILIES
 from mixanalysis.results import SCHEMAS
-from mixanalysis.similarity.companions import MEASURES
 from mixanalysis.similarity.estimators import Estimator
+from mixanalysis.similarity.measures import MEASURES
 from mixanalysis.spectra import nulls
 from mixanalysis_cli.app import app
 

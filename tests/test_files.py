@@ -14,14 +14,14 @@ import pytest
 from mixanalysis.errors import BusyError, OutputError
 from mixanalysis.files import (
     SUFFIX,
-    alone,
+    atomic_write,
     clean_up,
+    exclusive_lock,
+    output_errors,
     remove_stale,
-    replacing,
     sha256,
     temporary_folder,
     write_text,
-    writing,
 )
 
 
@@ -34,7 +34,7 @@ def _umask(request):
 
 def test_the_file_is_there_once_it_is_finished(tmp_path):
     path = tmp_path / "a.txt"
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("new")
         assert temporary.parent == tmp_path, "only within one file system is the replacement one step"
         assert not path.exists()
@@ -45,7 +45,7 @@ def test_the_file_is_there_once_it_is_finished(tmp_path):
 def test_an_old_file_is_replaced_at_the_end(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -59,7 +59,7 @@ FAILURES = [ValueError, KeyboardInterrupt, SystemExit]
 
 
 def write_half(path, failure):
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("half")
         raise failure
 
@@ -90,14 +90,14 @@ def test_a_target_that_can_not_be_replaced_leaves_nothing_beside_it(tmp_path):
 
 
 def test_folders_are_made(tmp_path):
-    with replacing(tmp_path / "x" / "y" / "a.txt") as temporary:
+    with atomic_write(tmp_path / "x" / "y" / "a.txt") as temporary:
         temporary.write_text("new")
     assert (tmp_path / "x" / "y" / "a.txt").read_text() == "new"
 
 
 def test_two_writers_do_not_meet(tmp_path):
     path = tmp_path / "a.txt"
-    with replacing(path) as first, replacing(path) as second:
+    with atomic_write(path) as first, atomic_write(path) as second:
         assert first != second
         first.write_text("first")
         second.write_text("second")
@@ -106,7 +106,7 @@ def test_two_writers_do_not_meet(tmp_path):
 
 
 def test_permissions_follow_the_umask(tmp_path, umask):
-    with replacing(tmp_path / "a.txt") as temporary:
+    with atomic_write(tmp_path / "a.txt") as temporary:
         assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
     (tmp_path / "b.txt").touch()
     mode = stat.S_IMODE((tmp_path / "a.txt").stat().st_mode)
@@ -145,7 +145,7 @@ def interrupted(at, path):
 
     sys.settrace(look)
     try:
-        with alone(path), replacing(path) as temporary:
+        with exclusive_lock(path), atomic_write(path) as temporary:
             temporary.touch()
     except KeyboardInterrupt:
         return True
@@ -163,7 +163,7 @@ class TestLeftovers:
 
     def test_those_of_a_file_within_a_file_go(self, tmp_path):
         """A writer that is given a temporary name may write by way of another one."""
-        with replacing(tmp_path / "a.txt") as outer, replacing(outer) as inner:
+        with atomic_write(tmp_path / "a.txt") as outer, atomic_write(outer) as inner:
             inner.touch()
             names = [path.name for path in tmp_path.iterdir()]
         assert len(names) == 2
@@ -178,11 +178,11 @@ class TestLeftovers:
         lock.touch()
         remove_stale(tmp_path / "a.txt")
         assert list(tmp_path.iterdir()) == []
-        with alone(tmp_path / "a.txt"):
+        with exclusive_lock(tmp_path / "a.txt"):
             remove_stale(tmp_path / "a.txt")
             assert list(tmp_path.iterdir()) == [lock]
             with pytest.raises(BusyError, match=r"a\.txt: another run is writing there; wait until it ends"):
-                alone(tmp_path / "a.txt").__enter__()
+                exclusive_lock(tmp_path / "a.txt").__enter__()
             assert list(tmp_path.iterdir()) == [lock]
         assert list(tmp_path.iterdir()) == []
 
@@ -201,7 +201,7 @@ class TestLeftovers:
         assert path.exists()
 
     def test_those_that_live_stay(self, tmp_path):
-        with replacing(tmp_path / "a.txt") as file, temporary_folder(tmp_path / "a.txt") as folder:
+        with atomic_write(tmp_path / "a.txt") as file, temporary_folder(tmp_path / "a.txt") as folder:
             remove_stale(tmp_path / "a.txt")
             assert file.exists()
             assert folder.exists()
@@ -227,7 +227,7 @@ class TestLeftovers:
     ids=["system", "torch", "safetensors", "read-only"],
 )
 def test_what_writers_say_of_a_disk(error, reason, tmp_path):
-    with pytest.raises(OutputError, match=f"a.txt: can't be written: {reason}"), writing(tmp_path / "a.txt"):
+    with pytest.raises(OutputError, match=f"a.txt: can't be written: {reason}"), output_errors(tmp_path / "a.txt"):
         raise error
     assert OutputError.exit_code == 3
 
@@ -236,6 +236,6 @@ def test_what_writers_say_of_a_disk(error, reason, tmp_path):
     "error", [OSError(errno.EACCES, "no", "/elsewhere/data.npz"), FileNotFoundError(2, "gone", "x")]
 )
 def test_errors_about_other_files_stay_what_they_are(error, tmp_path):
-    with pytest.raises(type(error)) as found, writing(tmp_path / "a.txt"):
+    with pytest.raises(type(error)) as found, output_errors(tmp_path / "a.txt"):
         raise error
     assert found.value is error

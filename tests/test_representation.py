@@ -14,8 +14,8 @@ from cases import NETWORKS, network_of
 from mixanalysis import representation
 from mixanalysis.errors import UsageError
 from mixanalysis.operators import Spectrum
-from mixanalysis.report import Request
-from mixanalysis.report.commands import width_report
+from mixanalysis.runs import Invocation
+from mixanalysis.runs.spectra import width_report
 
 EVIL = "<script>alert('x')</script>&"
 
@@ -108,7 +108,7 @@ def test_of_a_spectrum(network):
 
 
 def test_of_width(network, tmp_path):
-    result = width_report([network], [1e6], (2.0, 2.0), tmp_path / "out", Request("width"))
+    result = width_report([network], [1e6], (2.0, 2.0), tmp_path / "out", Invocation("width"))
     shown = read(result)
     assert f"{result.optima['width'][0]:.4g}" in shown
     assert network.label in shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixanalysis.selection import called, matching, meant, nearest
+from mixanalysis.selection import closest_names, did_you_mean, matching, nearest
 
 NAMES = ["blocks.0.token.mlp.fc1", "blocks.0.channel.mlp.fc1", "blocks.1.token.mlp.fc2", "blocks.10.token.mlp.fc1"]
 CHOICES = {
@@ -51,12 +51,12 @@ def test_patterns_that_match_nothing():
 
 
 def test_what_names_are_called():
-    assert called(NAMES, matching(["*.chanel.*"])) == (
+    assert closest_names(NAMES, matching(["*.chanel.*"])) == (
         f"called {', '.join(NAMES)}; nearest to *.chanel.*: blocks.0.channel.mlp.fc1"
     )
-    assert called(NAMES * 2, matching(["xyz"])) == f"called {', '.join(NAMES)}"
-    assert called([*NAMES, "more"], matching(exclude=["*"])) == f"called {', '.join(NAMES)}, ..."
-    assert called(["a"], lambda _name: False) == "called a"
+    assert closest_names(NAMES * 2, matching(["xyz"])) == f"called {', '.join(NAMES)}"
+    assert closest_names([*NAMES, "more"], matching(exclude=["*"])) == f"called {', '.join(NAMES)}, ..."
+    assert closest_names(["a"], lambda _name: False) == "called a"
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_what_names_are_called():
     ],
 )
 def test_what_was_meant(name, said):
-    assert meant(name, ["mixer", "mlp", "sw-mlp"]) == said
+    assert did_you_mean(name, ["mixer", "mlp", "sw-mlp"]) == said

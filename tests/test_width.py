@@ -14,7 +14,8 @@ import naive
 from cases import NETWORKS, network_of
 from mixanalysis import width
 from mixanalysis.errors import UsageError
-from mixanalysis.models import MixerConfig, Patches
+from mixanalysis.families.mixer.network import MixerConfig
+from mixanalysis.network import Patches
 from mixanalysis.results import WIDTH_CHANNELS, WIDTH_LINE, WIDTH_OPTIMA, WIDTH_POINTS
 
 laws = settings(deadline=None, max_examples=100)

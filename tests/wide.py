@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor
 from torch.nn import functional as F
 
-from mixanalysis.models import Config, MixingLayer, Network
+from mixanalysis.network import Config, MixingLayer, Network
 
 
 def vec(x: Tensor) -> Tensor:

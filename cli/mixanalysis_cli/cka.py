@@ -111,11 +111,11 @@ def command(
 ) -> None:
     """Layerwise CKA of every pair of checkpoints, or of one with itself; under torchrun, batches are shared out."""
     from mixanalysis import distributed
-    from mixanalysis.layouts import load_all
-    from mixanalysis.report import Look, Request
-    from mixanalysis.report.similarity import Comparison, cka_cost, cka_report
-    from mixanalysis.similarity import Models, open_all
-    from mixanalysis.similarity.opening import summary
+    from mixanalysis.families.loading import load_all
+    from mixanalysis.report.style import FigureStyle
+    from mixanalysis.runs import Invocation
+    from mixanalysis.runs.cka import CKASettings, cka_cost, cka_report
+    from mixanalysis.runs.inputs import Models, open_all, summary
 
     out = output or Path("reports/cka")
     with distributed.joined() as here, terminal.progress(quiet=quiet or not here.leads) as stage:
@@ -127,7 +127,7 @@ def command(
             ceiling or (),
             weights.value,
         )
-        how = Comparison(
+        how = CKASettings(
             estimator.value,
             kernel.value,
             bandwidth,
@@ -155,14 +155,14 @@ def command(
         result = cka_report(
             networks,
             out,
-            Request(NAME, options.argv(), *options.resolved(context)),
+            Invocation(NAME, options.argv(), *options.resolved(context)),
             how,
             controls=controls,
             data=chosen,
             limit=limit,
             device=device,
             seed=seed,
-            look=Look(format.value, style.value),
+            look=FigureStyle(format.value, style.value),
             scale=scale.value,
             force=force,
             resume=resume,

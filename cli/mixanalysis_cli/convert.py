@@ -39,8 +39,8 @@ def command(
 ) -> None:
     """Write a network in another layout, and check that the file holds the same network."""
     from mixanalysis.errors import UsageError
-    from mixanalysis.layouts import load
-    from mixanalysis.layouts.convert import convert
+    from mixanalysis.families.convert import convert
+    from mixanalysis.families.loading import load
 
     if output.exists() and not force:
         raise UsageError(f"{output}: is there already; --force replaces it")

@@ -25,8 +25,9 @@ def command(
     """Train small networks on the embedded digits, analyse them, and write a report."""
     import json as json_module
 
-    from mixanalysis.paper import demo, run_demo
-    from mixanalysis.report import Request
+    from mixanalysis.papers import run_demo
+    from mixanalysis.papers.hayase_2024 import demo
+    from mixanalysis.runs import Invocation
 
     out = output or Path("reports/demo")
     if dry_run:
@@ -34,7 +35,7 @@ def command(
             demo.cost(), f"{out}: report.pdf, report.html, figures, tables, checkpoints, manifest.json", json=json
         )
         return
-    request = Request(NAME, options.argv(), *options.resolved(context))
+    request = Invocation(NAME, options.argv(), *options.resolved(context))
     with terminal.progress(quiet=quiet) as stage:
         path = run_demo(out, force=force, request=request, stage=stage)
     if json:

@@ -40,9 +40,9 @@ def command(
 ) -> None:
     """Compare two output folders: tables by their key columns, parameters, inputs, versions; 5 where they differ."""
     from mixanalysis.errors import CheckFailedError
-    from mixanalysis.report.compare import compare, overview
-    from mixanalysis.report.manifests import Manifest
     from mixanalysis.results import records
+    from mixanalysis.runs.diff import compare, overview
+    from mixanalysis.runs.manifest import Manifest
 
     found = compare(Manifest.read(report_a), Manifest.read(report_b), tolerance, tables_only=tables_only)
     if json:

@@ -22,9 +22,9 @@ def command(
 ) -> None:
     """Say what is installed and on what machine, and check numbers whose answers are known; 5 where a check fails."""
     from mixanalysis.errors import CheckFailedError
-    from mixanalysis.report.installation import extras, installation, machine, writable
     from mixanalysis.results import records
-    from mixanalysis.selfcheck import self_check
+    from mixanalysis.runs.environment import extras, installation, machine, writable
+    from mixanalysis.runs.selfcheck import self_check
 
     out = output or Path("reports")
     checks, problem, parts, here = self_check(), writable(out), extras(), machine()

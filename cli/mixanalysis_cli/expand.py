@@ -33,8 +33,8 @@ def command(
 ) -> None:
     """Write the wide sparse MLP that a network is equal to, and check that it gives the same logits."""
     from mixanalysis.errors import UsageError
-    from mixanalysis.layouts import load
-    from mixanalysis.layouts.expand import expand
+    from mixanalysis.families.expand import expand
+    from mixanalysis.families.loading import load
 
     if output.exists() and not force:
         raise UsageError(f"{output}: is there already; --force replaces it")

@@ -60,13 +60,12 @@ def command(
     """Run networks and keep their layers, a file for each, which `mixanalysis cka` takes in their place."""
     import json as json_module
 
-    from mixanalysis.layouts import load_all
-    from mixanalysis.report import Request
-    from mixanalysis.report.kept import features_report
-    from mixanalysis.report.similarity import Comparison, cka_cost
-    from mixanalysis.similarity import Models, open_all
-    from mixanalysis.similarity.opening import summary
-    from mixanalysis.similarity.stored import SUFFIX
+    from mixanalysis.families.loading import load_all
+    from mixanalysis.runs import Invocation
+    from mixanalysis.runs.cka import CKASettings, cka_cost
+    from mixanalysis.runs.features import features_report
+    from mixanalysis.runs.inputs import Models, open_all, summary
+    from mixanalysis.similarity.feature_files.read import SUFFIX
 
     out = output or Path("reports/features")
     networks, _ = open_all(
@@ -75,7 +74,7 @@ def command(
         Models(model),
         weights=weights.value,
     )
-    how = Comparison(
+    how = CKASettings(
         kernel=kernel.value,
         bandwidth=bandwidth,
         position=features.value,
@@ -96,7 +95,7 @@ def command(
         kept = features_report(
             networks,
             out,
-            Request(NAME, options.argv(), *options.resolved(context)),
+            Invocation(NAME, options.argv(), *options.resolved(context)),
             how,
             what=what.value,
             data=data,

@@ -22,9 +22,9 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Say what checkpoints are: format, family, config, layers, width, density, and what was not used."""
-    from mixanalysis.layouts import load_all
-    from mixanalysis.report.describe import describe, facts
-    from mixanalysis.report.writer import layer_table
+    from mixanalysis.families.loading import load_all
+    from mixanalysis.runs.inspect import describe, facts
+    from mixanalysis.runs.report import layer_table
 
     networks = load_all(checkpoints, layout, assume=options.assumed(assume), weights=weights.value, weights_only=True)
     if json:

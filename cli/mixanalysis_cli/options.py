@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from mixanalysis.errors import UsageError
-from mixanalysis.selection import meant
+from mixanalysis.selection import did_you_mean
 from mixanalysis_cli import completion
 
 
@@ -81,7 +81,7 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     known = {parameter.name for parameter in context.command.params if parameter.name} - {"config"}
     unknown = sorted(set(values) - known)
     if unknown:
-        hints = "".join(meant(name, sorted(known)) for name in unknown)
+        hints = "".join(did_you_mean(name, sorted(known)) for name in unknown)
         raise typer.BadParameter(f"{path}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}{hints}")
     context.default_map = {**(context.default_map or {}), **values}
     return path

@@ -41,11 +41,10 @@ def command(
     """CKA, spectra and width of checkpoints as report.pdf, report.html, figures, tables and a manifest."""
     import json as json_module
 
-    from mixanalysis import costs
     from mixanalysis.datasets import open_dataset
-    from mixanalysis.layouts import load_all
-    from mixanalysis.report import Request, write_report
-    from mixanalysis.similarity.opening import stands
+    from mixanalysis.families.loading import load_all
+    from mixanalysis.runs import Invocation, costs, write_report
+    from mixanalysis.runs.inputs import controls_of
 
     out = output or Path("reports/report")
     floors, ceilings = floor or [], ceiling or []
@@ -64,7 +63,7 @@ def command(
             position=features.value,
             batch_size=batch_size,
             limit=limit,
-            controls=stands(checkpoints, floors, ceilings),
+            controls=controls_of(checkpoints, floors, ceilings),
             device=device,
             dtype=None if dtype is None else dtype.value,
             seed=seed,
@@ -72,7 +71,7 @@ def command(
             style=style.value,
             force=force,
             resume=resume,
-            request=Request(NAME, options.argv(), *options.resolved(context)),
+            request=Invocation(NAME, options.argv(), *options.resolved(context)),
             stage=stage,
         )
     if json:

@@ -81,9 +81,10 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Run the paper's experiments, and say claim by claim what is found."""
-    from mixanalysis.paper import Ledger, Options, chosen, cost, reproduce
-    from mixanalysis.report import Look, Request
+    from mixanalysis.papers import Ledger, Options, chosen, cost, reproduce
+    from mixanalysis.report.style import FigureStyle
     from mixanalysis.results import records
+    from mixanalysis.runs import Invocation
 
     out = output or Path("reports/reproduce")
     experiments = chosen(figures)
@@ -94,7 +95,7 @@ def command(
         seeds=seeds,
         limit=limit,
         lines=tuple((options.number(text, "--omega"), gammas) for text in omega or ()),
-        look=Look(format.value, style.value),
+        look=FigureStyle(format.value, style.value),
     )
     ledger = Ledger(runs or out / "runs", jobs=jobs, devices=tuple(device or ("cpu",)), resume=resume)
     if dry_run:
@@ -103,7 +104,7 @@ def command(
         outputs = f"{out}: README.md and the folders {folders}; {finished} runs are finished, {jobs} at once for others"
         terminal.show_plan(todo, outputs, device=ledger.devices[0], json=json)
         return
-    request = Request(NAME, options.argv(), *options.resolved(context))
+    request = Invocation(NAME, options.argv(), *options.resolved(context))
     with terminal.progress(quiet=quiet) as stage:
         found = reproduce(experiments, out, ledger, asked, request=request, force=force, stage=stage)
     if json:

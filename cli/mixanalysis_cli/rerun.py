@@ -40,7 +40,7 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Run a command again with the parameters of its manifest; exit code 5 where the outputs aren't the same bytes."""
-    from mixanalysis.report.manifests import Manifest, find_inputs, unlike
+    from mixanalysis.runs.manifest import Manifest, find_inputs, unlike
 
     before = Manifest.read(manifest)
     out = output or Path("reports/rerun")

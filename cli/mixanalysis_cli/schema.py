@@ -134,14 +134,16 @@ def command(
 ) -> None:
     """Say what a command answers with --json, and what the columns of a table mean."""
     from mixanalysis.errors import UsageError
-    from mixanalysis.paper.schemas import TABLES
+    from mixanalysis.papers.schemas import TABLES
     from mixanalysis.results import SCHEMAS
-    from mixanalysis.selection import meant
+    from mixanalysis.selection import did_you_mean
 
     every = SCHEMAS | TABLES
     known = list(dict.fromkeys([*ANSWERS, *every]))
     if name is not None and name not in known:
-        raise UsageError(f"no command or table is called {name!r}; there are {', '.join(known)}{meant(name, known)}")
+        raise UsageError(
+            f"no command or table is called {name!r}; there are {', '.join(known)}{did_you_mean(name, known)}"
+        )
     answers = {key: keys for key, keys in ANSWERS.items() if name in (None, key)}
     tables = {key: schema for key, schema in every.items() if name in (None, key)}
     if json:

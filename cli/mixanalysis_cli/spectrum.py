@@ -11,7 +11,7 @@ import typer
 from mixanalysis_cli import options, terminal
 
 if TYPE_CHECKING:
-    from mixanalysis.models import Network
+    from mixanalysis.network import Network
     from mixanalysis.spectra import SpectrumResult
 
 NAME = "spectrum"
@@ -94,19 +94,19 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Singular values of the effective layers against the edge of noise of the same structure."""
-    from mixanalysis import costs
     from mixanalysis.errors import UsageError
-    from mixanalysis.layouts import load, load_all
-    from mixanalysis.models import UNKNOWN
-    from mixanalysis.report import Look, Request
-    from mixanalysis.report.commands import spectrum_report, sweep_report
+    from mixanalysis.families.loading import load, load_all
+    from mixanalysis.network import UNKNOWN
+    from mixanalysis.report.style import FigureStyle
     from mixanalysis.results import records
+    from mixanalysis.runs import Invocation, costs
+    from mixanalysis.runs.spectra import spectrum_report, sweep_report
     from mixanalysis.selection import matching
     from mixanalysis.spectra import targets
     from mixanalysis.spectra.sweep import WIDTHS
 
     out = output or Path("reports/spectrum")
-    request = Request(NAME, options.argv(), *options.resolved(context))
+    request = Invocation(NAME, options.argv(), *options.resolved(context))
     if sweep == bool(checkpoints):
         raise UsageError("give checkpoints, or --sweep without any")
     if sweep:
@@ -127,7 +127,7 @@ def command(
                 widths=chosen,
                 convention=convention.value,
                 seeds=seeds,
-                look=Look(format.value, style.value),
+                look=FigureStyle(format.value, style.value),
                 force=force,
                 stage=stage,
             )
@@ -166,7 +166,7 @@ def command(
             initial=initial,
             over_training=over_training,
             jobs=jobs,
-            look=Look(format.value, style.value),
+            look=FigureStyle(format.value, style.value),
             force=force,
             stage=stage,
         )
@@ -212,7 +212,7 @@ def _show(result: SpectrumResult, *, shuffled: bool, quiet: bool) -> None:
 
 
 def _unknown(network: Network) -> str:
-    from mixanalysis.report.describe import by_reason
+    from mixanalysis.runs.inspect import by_reason
 
     count = len(network.layers)
     matrices = "one matrix" if count == 1 else f"{count} matrices"

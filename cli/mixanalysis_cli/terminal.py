@@ -14,12 +14,12 @@ from typer.core import TyperGroup
 
 from mixanalysis.distributed import declared
 from mixanalysis.errors import MixanalysisError, ToldElsewhereError
-from mixanalysis.selection import meant
+from mixanalysis.selection import did_you_mean
 from mixanalysis_cli import tables
 from mixanalysis_cli.process import INTERRUPTED, received, unwind
 
 if TYPE_CHECKING:
-    from mixanalysis.costs import Cost
+    from mixanalysis.runs.costs import Cost
 
 P = ParamSpec("P")
 Advance = Callable[[int, int], None]
@@ -98,7 +98,7 @@ def _with_hint(message: str) -> str:
     """The message of a wrong choice, with the one that may have been meant."""
     message = message.replace("Value error, ", "")
     wrong = re.search(r"'([^']*)' is not one of ('.*')$", message)
-    return message if wrong is None else message + meant(wrong[1], re.findall(r"'([^']*)'", wrong[2]))
+    return message if wrong is None else message + did_you_mean(wrong[1], re.findall(r"'([^']*)'", wrong[2]))
 
 
 def _from_file(error: Exception) -> str:
@@ -168,8 +168,8 @@ def show_plan(cost: Cost, outputs: str, *, device: str = "cpu", json: bool = Fal
         device: where it would run, whose speed is measured.
         json: print it as JSON.
     """
-    from mixanalysis.costs import measured_speed
     from mixanalysis.results import records
+    from mixanalysis.runs.costs import measured_speed
 
     speed = measured_speed(device)
     if json:

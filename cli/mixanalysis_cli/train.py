@@ -173,10 +173,10 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Train a network and write its checkpoint; go on from where an interrupted run stopped."""
-    from mixanalysis import costs
-    from mixanalysis.layouts import load
-    from mixanalysis.models import Sizes
-    from mixanalysis.report.describe import describe
+    from mixanalysis.families.loading import load
+    from mixanalysis.families.sizes import Sizes
+    from mixanalysis.runs import costs
+    from mixanalysis.runs.inspect import describe
     from mixanalysis.training import TrainingConfig, plan, train
 
     out = output or Path("checkpoints") / f"{family}.safetensors"

@@ -43,14 +43,14 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Lines p(m) and m(C) at fixed Omega, the widest Mixer, and checkpoints as points on their own lines."""
-    from mixanalysis import costs
-    from mixanalysis.layouts import load_all
-    from mixanalysis.report import Look, Request
-    from mixanalysis.report.commands import width_report
+    from mixanalysis.families.loading import load_all
+    from mixanalysis.report.style import FigureStyle
+    from mixanalysis.runs import Invocation, costs
+    from mixanalysis.runs.spectra import width_report
 
     out = output or Path("reports/width")
     networks = load_all(checkpoints or [], layout, assume=options.assumed(assume), weights=weights.value)
-    request = Request(NAME, options.argv(), *options.resolved(context))
+    request = Invocation(NAME, options.argv(), *options.resolved(context))
     gammas = (
         expansion if expansion_token is None else expansion_token,
         expansion if expansion_channel is None else expansion_channel,
@@ -62,7 +62,9 @@ def command(
         tables = ", ".join(f"tables/width_{name}.csv" for name in ("line", "channels", "optima", "points"))
         terminal.show_plan(costs.of_figures(2), f"{out}: {tables}, figures, manifest.json", json=json)
         return
-    result = width_report(networks, omegas, gammas, out, request, look=Look(format.value, style.value), force=force)
+    result = width_report(
+        networks, omegas, gammas, out, request, look=FigureStyle(format.value, style.value), force=force
+    )
     if json:
         terminal.show_json(result.to_json())
         return

@@ -15,12 +15,12 @@ from torch import Tensor
 from mixanalysis import files
 from mixanalysis.checkpoints import masks
 from mixanalysis.checkpoints.containers import Container
-from mixanalysis.checkpoints.entries import DamagedError
+from mixanalysis.checkpoints.lazy_tensors import DamagedError
 from mixanalysis.checkpoints.opening import open_container
+from mixanalysis.checkpoints.state_dicts import Unwrapped, Weights, unwrap
 from mixanalysis.checkpoints.weights import MaskedWeight, Stored, Weight, ZerosAsMask
-from mixanalysis.checkpoints.wrappers import Unwrapped, Weights, unwrap
 from mixanalysis.errors import CheckpointError
-from mixanalysis.models import Support
+from mixanalysis.network import Support
 
 
 class Checkpoint:

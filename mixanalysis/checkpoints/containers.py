@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mixanalysis.checkpoints import npz_files, safetensors_files, zips
-from mixanalysis.checkpoints.entries import MEBIBYTE, DamagedError
+from mixanalysis.checkpoints.lazy_tensors import MEBIBYTE, DamagedError
 from mixanalysis.checkpoints.pickles import BlockedError
 from mixanalysis.checkpoints.torch_files import PICKLED_MAGIC, Stream, Window, attributes, mapped
 from mixanalysis.errors import CheckpointError
-from mixanalysis.selection import meant
+from mixanalysis.selection import did_you_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ def _near(path: Path) -> str:
     except OSError:
         return ""
     # a common ending is no likeness
-    return meant(path.name, [name for name in names if meant(path.stem, [Path(name).stem])])
+    return did_you_mean(path.name, [name for name in names if did_you_mean(path.stem, [Path(name).stem])])
 
 
 def told(path: Path, what: str, read: Callable[[Path], Container]) -> Container:

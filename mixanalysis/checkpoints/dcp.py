@@ -18,9 +18,9 @@ from torch import Tensor
 
 from mixanalysis.checkpoints import pickles
 from mixanalysis.checkpoints.containers import Container
-from mixanalysis.checkpoints.entries import READ_DTYPES, DamagedError, Entry, sizes, unread
+from mixanalysis.checkpoints.lazy_tensors import READ_DTYPES, DamagedError, Entry, sizes, unread
 from mixanalysis.checkpoints.pickles import BlockedError, Build, Call, Named
-from mixanalysis.checkpoints.places import inside
+from mixanalysis.checkpoints.safe_paths import inside
 from mixanalysis.checkpoints.torch_files import Window, mapped
 from mixanalysis.checkpoints.torch_values import DTYPES
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from mixanalysis.checkpoints import dcp
 from mixanalysis.checkpoints.containers import Container, open_file, told
-from mixanalysis.checkpoints.entries import MEBIBYTE, AnyEntry, DamagedError, Entry, SparseEntry
-from mixanalysis.checkpoints.places import inside
+from mixanalysis.checkpoints.lazy_tensors import MEBIBYTE, AnyEntry, DamagedError, Entry, SparseEntry
+from mixanalysis.checkpoints.safe_paths import inside
 from mixanalysis.errors import CheckpointError
 
 INDEX_ENDING = ".index.json"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mixanalysis.checkpoints.entries import DamagedError, Entry, SparseEntry
+from mixanalysis.checkpoints.lazy_tensors import DamagedError, Entry, SparseEntry
 from mixanalysis.checkpoints.parametrisations import MARK, SpectralNorm, WeightNorm, parametrised
 from mixanalysis.checkpoints.pickles import Call
-from mixanalysis.checkpoints.sparse import BITMASK_PARTS, SPARSE_PARTS, Bitmask, OwnSparse, SparseTensor
+from mixanalysis.checkpoints.sparse_weights import BITMASK_PARTS, SPARSE_PARTS, Bitmask, OwnSparse, SparseTensor
 from mixanalysis.checkpoints.weights import MaskedWeight, Plain, Stored, Weight
 
 MASK_KEYS = ("masks", "mask", "weight_masks")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mixanalysis.checkpoints import zips
-from mixanalysis.checkpoints.entries import DamagedError, Entry, sizes, unread
+from mixanalysis.checkpoints.lazy_tensors import DamagedError, Entry, sizes, unread
 from mixanalysis.checkpoints.torch_files import view
 from mixanalysis.checkpoints.zips import STORED, Member
 

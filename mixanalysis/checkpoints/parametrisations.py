@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mixanalysis.checkpoints.weights import MaskedWeight, Plain, Stored, Unknown, Weight
 from mixanalysis.errors import CheckpointError
-from mixanalysis.models import Support
+from mixanalysis.network import Support
 
 MARK = ".parametrizations."
 """What stands in the names of tensors that torch.nn.utils.parametrize keeps for a parameter."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import IO, Any, cast
 
-from mixanalysis.checkpoints.entries import MEBIBYTE, DamagedError
+from mixanalysis.checkpoints.lazy_tensors import MEBIBYTE, DamagedError
 
 Build = Callable[[tuple[Any, ...]], object]
 """What stands for a call of a named class or function, given its arguments."""

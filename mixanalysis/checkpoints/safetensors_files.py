@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mixanalysis.checkpoints.entries import MEBIBYTE, DamagedError, Entry
+from mixanalysis.checkpoints.lazy_tensors import MEBIBYTE, DamagedError, Entry
 
 DTYPES = {
     "F64": torch.float64,

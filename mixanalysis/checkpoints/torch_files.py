@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mixanalysis.checkpoints import pickles, zips
-from mixanalysis.checkpoints.entries import AnyEntry, DamagedError, Entry, SparseEntry
+from mixanalysis.checkpoints.lazy_tensors import AnyEntry, DamagedError, Entry, SparseEntry
 from mixanalysis.checkpoints.pickles import Call
 from mixanalysis.checkpoints.torch_values import Storage, known, script_known, storage
 from mixanalysis.checkpoints.zips import STORED, Member

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mixanalysis.checkpoints.entries import READ_DTYPES, AnyEntry, DamagedError, Entry, SparseEntry, sizes, unread
+from mixanalysis.checkpoints.lazy_tensors import READ_DTYPES, AnyEntry, DamagedError, Entry, SparseEntry, sizes, unread
 from mixanalysis.checkpoints.pickles import BlockedError, Build, Call, Named
 
 DTYPES = {f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}

@@ -10,9 +10,9 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from mixanalysis.checkpoints.entries import AnyEntry, DamagedError, Entry
+from mixanalysis.checkpoints.lazy_tensors import AnyEntry, DamagedError, Entry
 from mixanalysis.errors import CheckpointError
-from mixanalysis.models import Support
+from mixanalysis.network import Support
 from mixanalysis.operators.base import DENSE_LIMIT
 
 

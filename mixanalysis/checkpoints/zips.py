@@ -7,7 +7,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from mixanalysis.checkpoints.entries import MEBIBYTE, DamagedError
+from mixanalysis.checkpoints.lazy_tensors import MEBIBYTE, DamagedError
 
 STORED, DEFLATED = 0, 8
 

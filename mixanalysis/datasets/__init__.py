@@ -11,7 +11,7 @@ from mixanalysis.datasets.digits import digits
 from mixanalysis.datasets.local import KINDS, is_local, open_local
 from mixanalysis.datasets.npz import read_npz
 from mixanalysis.errors import DataError
-from mixanalysis.selection import meant
+from mixanalysis.selection import did_you_mean
 
 EMBEDDED = ("digits", "noise")
 """Data sets that need no files."""
@@ -47,7 +47,7 @@ def open_dataset(
     if name.endswith(".npz"):
         return read_npz(Path(name), split)
     files = ", ".join(f"{kind}:DIR" for kind in KINDS)
-    hint = meant(name.partition(":")[0].partition("/")[0], [*EMBEDDED, *KINDS])
+    hint = did_you_mean(name.partition(":")[0].partition("/")[0], [*EMBEDDED, *KINDS])
     raise DataError(f"unknown data set {name!r}; use digits, noise, {files}, or the path of a .npz file{hint}")
 
 

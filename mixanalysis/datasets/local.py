@@ -12,7 +12,7 @@ from mixanalysis.datasets.dataset import SYMMETRIC, UNIT, Dataset, Scale, Shape,
 from mixanalysis.datasets.official import Raw
 from mixanalysis.errors import DataError
 from mixanalysis.files import Stamp, stamp
-from mixanalysis.selection import meant
+from mixanalysis.selection import did_you_mean
 
 IMAGENET = Scale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -64,7 +64,7 @@ def open_local(name: str, split: Split, shape: Shape | None = None) -> Dataset:
     kind, _, scale = kind_and_scale.partition("/")
     if (scale or "symmetric") not in SCALES:
         raise DataError(
-            f"{name}: unknown scale {scale!r} of the pixels; known are {', '.join(SCALES)}{meant(scale, SCALES)}"
+            f"{name}: unknown scale {scale!r} of the pixels; known are {', '.join(SCALES)}{did_you_mean(scale, SCALES)}"
         )
     files = KINDS[kind].paths(Path(directory), split)
     stamps = tuple(map(stamp, files))

@@ -1,6 +1,5 @@
 """Structured linear operators: layers seen as the wide sparse matrices that they effectively are."""
 
-from mixanalysis.operators.answers import Density, Estimate, Spectrum, Top
 from mixanalysis.operators.base import Operator
 from mixanalysis.operators.block_diagonal import BlockDiagonal, DirectSum
 from mixanalysis.operators.butterfly import Butterfly, butterfly_factor
@@ -14,6 +13,7 @@ from mixanalysis.operators.monarch import Monarch
 from mixanalysis.operators.permuted import Permuted
 from mixanalysis.operators.product import Product, product
 from mixanalysis.operators.scaled import Scaled
+from mixanalysis.operators.spectrum import Density, Estimate, Spectrum, Top
 
 __all__ = [
     "BlockDiagonal",

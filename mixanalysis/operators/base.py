@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from mixanalysis.operators.answers import Density, Spectrum, Top
 from mixanalysis.operators.lanczos import Search, dense_top, lanczos_top
 from mixanalysis.operators.quadrature import lanczos_quadrature
-from mixanalysis.operators.values import singular_values
+from mixanalysis.operators.spectrum import Density, Spectrum, Top
+from mixanalysis.operators.svd import singular_values
 
 DENSE_LIMIT = 2**28
 """Largest number of cells that `dense()` is willing to build (2 GiB in float64)."""

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixanalysis.operators.answers import Spectrum
 from mixanalysis.operators.base import Operator, common_dtype
-from mixanalysis.operators.values import singular_values
+from mixanalysis.operators.spectrum import Spectrum
+from mixanalysis.operators.svd import singular_values
 
 
 class BlockDiagonal(Operator):

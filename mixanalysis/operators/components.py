@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from mixanalysis.operators.answers import FloatArray
+from mixanalysis.operators.spectrum import FloatArray
 
 _BATCH_CELLS = 2**25
 """Cells of dense blocks that are made at once, unless one block has more (256 MiB)."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mixanalysis.operators.answers import Spectrum
 from mixanalysis.operators.base import Operator
-from mixanalysis.operators.values import singular_values
+from mixanalysis.operators.spectrum import Spectrum
+from mixanalysis.operators.svd import singular_values
 
 
 class Dense(Operator):

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from mixanalysis.operators.answers import Spectrum, Top
 from mixanalysis.operators.base import Operator, common_dtype
 from mixanalysis.operators.lanczos import Search, complete
+from mixanalysis.operators.spectrum import Spectrum, Top
 
 
 class Kronecker(Operator):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from mixanalysis.operators.answers import FloatArray, Top
+from mixanalysis.operators.spectrum import FloatArray, Top
 
 if TYPE_CHECKING:
     from mixanalysis.operators.base import Operator

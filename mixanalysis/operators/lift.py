@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mixanalysis.operators.answers import Density, FloatArray, Spectrum, Top
 from mixanalysis.operators.base import Operator
 from mixanalysis.operators.lanczos import Search
+from mixanalysis.operators.spectrum import Density, FloatArray, Spectrum, Top
 
 IntArray = NDArray[np.integer]
 Identity = Literal["left", "right"]

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 from torch import Tensor
 
-from mixanalysis.operators.answers import Density, Spectrum
 from mixanalysis.operators.base import DENSE_LIMIT, EXACT_LIMIT, Operator
 from mixanalysis.operators.components import Components
 from mixanalysis.operators.quadrature import lanczos_quadrature
-from mixanalysis.operators.values import singular_values
+from mixanalysis.operators.spectrum import Density, Spectrum
+from mixanalysis.operators.svd import singular_values
 
 CORE_LIMIT = 8192
 """Largest smaller side of a connected part of a mask that `spectrum()` makes dense (a minute or two)."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mixanalysis.operators.answers import Density, FloatArray, Spectrum, Top
 from mixanalysis.operators.base import Operator
 from mixanalysis.operators.lanczos import Search
+from mixanalysis.operators.spectrum import Density, FloatArray, Spectrum, Top
 
 
 class Permuted(Operator):

@@ -9,12 +9,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from mixanalysis.operators.answers import Spectrum
 from mixanalysis.operators.base import Operator, common_dtype
 from mixanalysis.operators.dense import Dense
 from mixanalysis.operators.kronecker import Kronecker
 from mixanalysis.operators.lift import Lift
 from mixanalysis.operators.permuted import Permuted
+from mixanalysis.operators.spectrum import Spectrum
 
 
 class Product(Operator):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from mixanalysis.operators.answers import FloatArray
+from mixanalysis.operators.spectrum import FloatArray
 
 if TYPE_CHECKING:
     from mixanalysis.operators.base import Operator

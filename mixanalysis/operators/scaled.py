@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mixanalysis.operators.answers import Spectrum
 from mixanalysis.operators.base import Operator
 from mixanalysis.operators.dense import Dense
 from mixanalysis.operators.masked import Masked
+from mixanalysis.operators.spectrum import Spectrum
 
 
 class Scaled(Operator):

@@ -1,7 +1,5 @@
-"""Tables to figures, pages and folders."""
+"""Results of analyses as figures, PDF and HTML."""
 
-from mixanalysis.report.folder import Request, opened
-from mixanalysis.report.style import Look
-from mixanalysis.report.writer import write_report
+from mixanalysis.report.style import FigureStyle
 
-__all__ = ["Look", "Request", "opened", "write_report"]
+__all__ = ["FigureStyle"]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixanalysis.report.cka_figures import by_mean
 from mixanalysis.report.figures import SIGNIFICANT, beyond_edge, p_text, short_layer
+from mixanalysis.report.similarity.figures import by_mean
 from mixanalysis.results import INTERVAL, plain
 
 FLOORS = {"untrained": "the untrained network", "floor": "the floor"}

@@ -14,12 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from mixanalysis.errors import UsageError
-from mixanalysis.report import cka_figures, figures
-from mixanalysis.report.cka_drawings import means_height
-from mixanalysis.report.cka_figures import Scale
+from mixanalysis.report import figures
+from mixanalysis.report.similarity import figures as cka_figures
+from mixanalysis.report.similarity.drawings import means_height
+from mixanalysis.report.similarity.figures import Scale
 from mixanalysis.report.style import COLUMN, TEXT, axes_of, figure
 from mixanalysis.results import WIDTH_POINTS
-from mixanalysis.selection import meant
+from mixanalysis.selection import did_you_mean
 from mixanalysis.similarity import CKAResult
 from mixanalysis.spectra import SpectrumResult
 
@@ -137,5 +138,5 @@ def _drawn(draw: Callable[..., None], size: tuple[float, float], ax: Axes | None
 
 def _known(name: str, names: list[str]) -> str:
     if name not in names:
-        raise UsageError(f"no {name!r} in this result; it has {', '.join(names)}{meant(name, names)}")
+        raise UsageError(f"no {name!r} in this result; it has {', '.join(names)}{did_you_mean(name, names)}")
     return name

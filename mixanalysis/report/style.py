@@ -52,14 +52,14 @@ SHEETS: dict[StyleName, Sheet] = {"paper": Sheet(8.0, 1.0, 300), "slides": Sheet
 
 
 @dataclass(frozen=True)
-class Look:
+class FigureStyle:
     """How figures are saved: file format, and style."""
 
     format: FigureFormat = "png"
     style: StyleName = "paper"
 
 
-PAPER = Look()
+PAPER = FigureStyle()
 
 
 def width_of(panels: int) -> float:
@@ -185,7 +185,7 @@ def _rounded(box: Bbox) -> np.ndarray:
     return box.get_points().round(9)
 
 
-def save_figure(fig: Figure, path: Path, look: Look) -> None:
+def save_figure(fig: Figure, path: Path, look: FigureStyle) -> None:
     """Save a figure without a date or a program's version in it, so that equal figures are equal files."""
     with styled(look.style):
         fig.set_dpi(SHEETS[look.style].dpi)

@@ -2,35 +2,31 @@
 
 from mixanalysis.similarity.accumulator import HSICSums
 from mixanalysis.similarity.estimators import Estimator
-from mixanalysis.similarity.factories import Factory, OwnModel
+from mixanalysis.similarity.extractors import FeatureExtractor
+from mixanalysis.similarity.factories import Factory, UserModel
+from mixanalysis.similarity.feature_files.partial import Unfinished
+from mixanalysis.similarity.feature_files.read import Stored
+from mixanalysis.similarity.feature_files.write import store
 from mixanalysis.similarity.grams import Centred, Kernel
 from mixanalysis.similarity.hsic import hsic1, linear_cka, rbf_cka
-from mixanalysis.similarity.layerwise import CKAResult, cka
-from mixanalysis.similarity.opening import Contender, Models, open_all
-from mixanalysis.similarity.resume import Resume
-from mixanalysis.similarity.stored import Stored
-from mixanalysis.similarity.storing import store
-from mixanalysis.similarity.subjects import Subject
-from mixanalysis.similarity.unfinished import Unfinished
+from mixanalysis.similarity.layerwise_cka import CKAResult, cka
+from mixanalysis.similarity.partial_results import Resume
 
 __all__ = [
     "CKAResult",
     "Centred",
-    "Contender",
     "Estimator",
     "Factory",
+    "FeatureExtractor",
     "HSICSums",
     "Kernel",
-    "Models",
-    "OwnModel",
     "Resume",
     "Stored",
-    "Subject",
     "Unfinished",
+    "UserModel",
     "cka",
     "hsic1",
     "linear_cka",
-    "open_all",
     "rbf_cka",
     "store",
 ]

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from mixanalysis.errors import UsageError
+from mixanalysis.similarity.extractors import Layer
 from mixanalysis.similarity.grams import SMALLEST_BATCH, Centred
 from mixanalysis.similarity.hsic import Bias, biased
-from mixanalysis.similarity.subjects import Layer
 
 GROUPS = 32
 """Batches are summed in this many groups, by their index, for the jackknife."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mixanalysis.errors import UsageError
-from mixanalysis.selection import meant
+from mixanalysis.selection import did_you_mean
 from mixanalysis.similarity.grams import Kernel, KernelName
 from mixanalysis.similarity.hsic import Bias
 
@@ -50,7 +50,9 @@ class Estimator:
             UsageError: a name is unknown, or the bandwidth isn't positive.
         """
         if name not in _CHOICES:
-            raise UsageError(f"unknown estimator {name!r}; known are {', '.join(_CHOICES)}{meant(name, _CHOICES)}")
+            raise UsageError(
+                f"unknown estimator {name!r}; known are {', '.join(_CHOICES)}{did_you_mean(name, _CHOICES)}"
+            )
         if covariate not in ("", "input"):
             raise UsageError(f"what is regressed out must be 'input' or nothing, got {covariate!r}")
         bias, full = _CHOICES[name]

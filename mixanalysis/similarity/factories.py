@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.errors import CheckpointError, NothingToAnalyseError, UsageError
 from mixanalysis.features import Pooling, module_paths
-from mixanalysis.models import Provenance
+from mixanalysis.network import Provenance
 from mixanalysis.selection import matching
-from mixanalysis.similarity.subjects import Control, Shape, Subject
+from mixanalysis.similarity.extractors import Control, FeatureExtractor, Shape
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Factory:
 
 
 @dataclass(frozen=True, eq=False)
-class OwnModel:
+class UserModel:
     """A module of the user's own code with the weights of a checkpoint.
 
     Attributes:
@@ -82,7 +82,7 @@ class OwnModel:
     provenance: Provenance
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, factory: Factory) -> OwnModel:
+    def of(cls, checkpoint: Checkpoint, factory: Factory) -> UserModel:
         """Build the module and fill it.
 
         Raises:
@@ -104,7 +104,7 @@ class OwnModel:
         dtype: torch.dtype | None = None,
         control: Control = "",
         image: Shape | None = None,
-    ) -> Subject:
+    ) -> FeatureExtractor:
         """Its submodules that match, as taps; all without parts by default.
 
         Args:
@@ -129,7 +129,7 @@ class OwnModel:
             raise NothingToAnalyseError(f"{self.label}: no module left to analyse; modules are called {some}, ...")
         # its own instance: nothing else uses it
         module = self.module.to(device, dtype)
-        return Subject(self.label, module, paths, input_shape=image, pooling=pooling, control=control)
+        return FeatureExtractor(self.label, module, paths, input_shape=image, pooling=pooling, control=control)
 
     @functools.cached_property
     def code(self) -> str:

@@ -7,8 +7,8 @@ import torch
 
 from mixanalysis.errors import UsageError
 from mixanalysis.similarity.accumulator import Floats
+from mixanalysis.similarity.gram_sums import Pairs
 from mixanalysis.similarity.grams import Centred
-from mixanalysis.similarity.tiles import Pairs
 
 
 def check_permutations(draws: int, seed: int, covariate: str = "") -> None:

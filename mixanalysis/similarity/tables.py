@@ -13,12 +13,12 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.features import Batch
 from mixanalysis.results import CKA_CELLS, CKA_DIAGONAL, CKA_LAYERS, SIMILARITY
 from mixanalysis.similarity.accumulator import TOP, Estimates, Floats, Found, HSICSums, jackknife_interval, ratio
-from mixanalysis.similarity.companions import MEASURES
 from mixanalysis.similarity.estimators import Estimator
+from mixanalysis.similarity.extractors import Layer
 from mixanalysis.similarity.grams import SMALLEST_BATCH
 from mixanalysis.similarity.hsic import Bias
-from mixanalysis.similarity.stream import Source
-from mixanalysis.similarity.subjects import Layer
+from mixanalysis.similarity.measures import MEASURES
+from mixanalysis.similarity.minibatch import Source
 
 OUTLIER_SHARE = 0.5
 """A layer is said to hang on a few examples if they carry more than this of its HSIC with itself."""

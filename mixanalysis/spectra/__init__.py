@@ -4,7 +4,7 @@ from mixanalysis.spectra import marchenko_pastur, tracy_widom
 from mixanalysis.spectra.analysis import SpectrumResult, spectrum
 from mixanalysis.spectra.fit import Fit, fit
 from mixanalysis.spectra.marchenko_pastur import c_gamma, edge
-from mixanalysis.spectra.sparse import sparse_edge
+from mixanalysis.spectra.masked_edge import sparse_edge
 
 __all__ = [
     "Fit",

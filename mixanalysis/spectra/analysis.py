@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from mixanalysis import representation
 from mixanalysis.errors import NothingToAnalyseError, UsageError
-from mixanalysis.models import Network
+from mixanalysis.network import Network
 from mixanalysis.operators import BlockDiagonal, Masked, Operator, Top, product
 from mixanalysis.results import SINGULAR_VALUES, SPECTRUM, SPECTRUM_OUTLIERS, records
 from mixanalysis.spectra import marchenko_pastur, nulls, outliers, targets
 from mixanalysis.spectra.free_products import Factor
+from mixanalysis.spectra.masked_edge import sparse_edge
 from mixanalysis.spectra.nulls import Null, VarianceSource
 from mixanalysis.spectra.shuffle import shuffle_null
-from mixanalysis.spectra.sparse import sparse_edge
 from mixanalysis.spectra.targets import Target
 
 LEVEL = 0.01

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mixanalysis.operators.values import singular_values
+from mixanalysis.operators.svd import singular_values
 from mixanalysis.spectra import marchenko_pastur, tracy_widom
 from mixanalysis.spectra.marchenko_pastur import FloatArray, Values, check_law, edge, like
 

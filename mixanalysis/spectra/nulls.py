@@ -17,7 +17,7 @@ from mixanalysis.operators import BlockDiagonal, Dense, Kronecker, Lift, Masked,
 from mixanalysis.spectra import marchenko_pastur, tracy_widom
 from mixanalysis.spectra.fit import Fit, fit_values
 from mixanalysis.spectra.free_products import Factor, free_edge, free_law
-from mixanalysis.spectra.sparse import GraphEdge, graph_edge
+from mixanalysis.spectra.masked_edge import GraphEdge, graph_edge
 
 VarianceSource = Literal["fitted", "measured", "declared"]
 

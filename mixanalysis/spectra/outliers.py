@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from mixanalysis.operators import Dense, Masked, Operator, Top
-from mixanalysis.operators.answers import FloatArray
+from mixanalysis.operators.spectrum import FloatArray
 from mixanalysis.spectra.fit import spike
 
 Kind = Literal["bulk", "hub"]

@@ -15,8 +15,8 @@ from mixanalysis.errors import UsageError
 from mixanalysis.operators import Masked
 from mixanalysis.results import SPECTRUM_SWEEP
 from mixanalysis.spectra.marchenko_pastur import c_gamma
+from mixanalysis.spectra.masked_edge import graph_edge, sparse_edge
 from mixanalysis.spectra.nulls import largest_square
-from mixanalysis.spectra.sparse import graph_edge, sparse_edge
 
 Convention = Literal["stated", "figure", "square"]
 """Density at width m: "stated" Omega/(gamma m^2) (HK 13), "figure" Omega/(gamma m)^2, with which the printed figure

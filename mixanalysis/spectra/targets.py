@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mixanalysis.errors import NothingToAnalyseError, UsageError
-from mixanalysis.models import MixingLayer, Network
+from mixanalysis.network import MixingLayer, Network
 from mixanalysis.operators import Operator
-from mixanalysis.selection import Selection, called
+from mixanalysis.selection import Selection, closest_names
 from mixanalysis.spectra.difference import difference
 
 
@@ -59,7 +59,7 @@ def chosen(
     idle = keep.idle(names) if isinstance(keep, Selection) else []
     if idle or not kept:
         wanted = f" for {', '.join(idle)}" * bool(idle)
-        there = f"layers are {called(names, keep)}" if names else "no block has layers that could be multiplied"
+        there = f"layers are {closest_names(names, keep)}" if names else "no block has layers that could be multiplied"
         raise NothingToAnalyseError(f"no layer left to analyse{wanted}; {there}")
     return kept
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mixanalysis.datasets import Dataset, open_dataset
 from mixanalysis.errors import DataError, UsageError
-from mixanalysis.models import Config, Patches, Sizes, configure
+from mixanalysis.families.sizes import Sizes, configure
+from mixanalysis.network import Config, Patches
 
 DIGITS_SIZE = 16
 """Side to which the 8 x 8 digits are resized unless something else is asked for."""

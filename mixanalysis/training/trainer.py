@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mixanalysis.checkpoints import open_checkpoint, save_checkpoint
-from mixanalysis.checkpoints.own import description
+from mixanalysis.checkpoints.native_format import description
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckFailedError, CheckpointError, DataError, UsageError
-from mixanalysis.files import alone, remove_stale, replacing
-from mixanalysis.models import FAMILIES, Config, to_dict
+from mixanalysis.families.sizes import FAMILIES
+from mixanalysis.files import atomic_write, exclusive_lock, remove_stale
+from mixanalysis.network import Config, to_dict
 from mixanalysis.training.augment import augmented
 from mixanalysis.training.settings import TrainingConfig
-from mixanalysis.training.sparse import family_state, sparsified
+from mixanalysis.training.sparse_training import family_state, sparsified
 
 SAVE_EVERY = 10.0
 """Seconds between two saves of the state that an interrupted run resumes from."""
@@ -82,7 +83,7 @@ def train(
     _check_device(device)
     training, test = (_fitted(dataset, config) for dataset in data)
     key = run_key(config, settings, training)
-    with alone(out):
+    with exclusive_lock(out):
         if out.exists():
             found = finished_key(out)
             if found == key and resume:
@@ -239,7 +240,7 @@ def _save_partial(
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    with replacing(partial) as temporary:
+    with atomic_write(partial) as temporary:
         torch.save(state, temporary)
 
 

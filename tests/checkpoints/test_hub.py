@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from mixanalysis.checkpoints import hub, open_checkpoint
 from mixanalysis.errors import CheckpointError, UsageError
-from mixanalysis.layouts import load_all
+from mixanalysis.families.loading import load_all
 from mixanalysis_cli.app import app
 
 STATE = {"fc.weight": torch.arange(6.0).view(2, 3)}

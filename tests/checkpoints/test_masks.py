@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 
 from mixanalysis.checkpoints import open_checkpoint
-from mixanalysis.checkpoints.sparse import BITMASK_PARTS, SPARSE_PARTS
+from mixanalysis.checkpoints.sparse_weights import BITMASK_PARTS, SPARSE_PARTS
 from mixanalysis.errors import CheckpointError
-from mixanalysis.layouts import load
+from mixanalysis.families.loading import load
 
 
 class Mask(nn.Module):

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkpoints.crafting import archive, call, integer, numbers, pickled, reference, stream, table, tensor, text, view
-from mixanalysis.checkpoints import entries, folders, open_checkpoint, pickles
+from mixanalysis.checkpoints import folders, open_checkpoint, pickles
+from mixanalysis.checkpoints import lazy_tensors as entries
 from mixanalysis.errors import CheckpointError
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3)}

@@ -238,18 +238,18 @@ def test_an_interruption(run, networks, monkeypatch, command):
     def interrupted(*_arguments, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mixanalysis.layouts.load_all", interrupted)
+    monkeypatch.setattr("mixanalysis.families.loading.load_all", interrupted)
     answer = run(command, networks["mixer"])
     assert (answer.code, answer.error) == (130, "interrupted")
     assert run.files() == []
 
 
 WITHIN = {
-    "cka": "mixanalysis.report.similarity.cka",
-    "features": "mixanalysis.report.kept.store",
-    "spectrum": "mixanalysis.report.commands.spectrum",
-    "width": "mixanalysis.report.folder.figure",
-    "report": "mixanalysis.report.writer.write_pdf",
+    "cka": "mixanalysis.runs.cka.cka",
+    "features": "mixanalysis.runs.features.store",
+    "spectrum": "mixanalysis.runs.spectra.spectrum",
+    "width": "mixanalysis.runs.folder.figure",
+    "report": "mixanalysis.runs.report.write_pdf",
 }
 """A function that each analysis calls once its output folder is open."""
 
@@ -275,7 +275,7 @@ def test_an_unexpected_error_is_one_line_unless_asked_for_more(run, networks, mo
     def broken(*_arguments, **_options):
         raise RuntimeError("the flux\ncapacitor is cold")
 
-    monkeypatch.setattr("mixanalysis.layouts.load_all", broken)
+    monkeypatch.setattr("mixanalysis.families.loading.load_all", broken)
     answer = run("inspect", networks["mixer"])
     assert answer.code == 1
     assert answer.error == "unexpected RuntimeError: the flux capacitor is cold; --verbose shows where"

@@ -17,8 +17,9 @@ from torch import nn
 
 import mixanalysis as mx
 from cases import NETWORKS, checkpoint_of
-from mixanalysis.models import Patches, Sizes, configure
-from mixanalysis.similarity import Subject
+from mixanalysis.families.sizes import Sizes, configure
+from mixanalysis.network import Patches
+from mixanalysis.similarity import FeatureExtractor
 
 CODE = """
 import os
@@ -64,7 +65,7 @@ class TestOwnModels:
         answer = run("cka", "a.pt", "b.pt", *models, "--limit", 96)
         assert (answer.code, answer.stderr) == (0, "")
         taps = {"1": "1", "2": "2", "3": "3"}
-        subjects = [Subject(name, own[name], {"0": "0"} | taps, input_shape=(1, 16, 16)) for name in own]
+        subjects = [FeatureExtractor(name, own[name], {"0": "0"} | taps, input_shape=(1, 16, 16)) for name in own]
         expected = mx.cka(*subjects, limit=96)
         found = pd.read_csv("reports/cka/tables/cka.csv", dtype={"layer_a": str, "layer_b": str})
         pd.testing.assert_frame_equal(
@@ -176,18 +177,18 @@ def test_three_networks_and_their_controls(run, networks):
 
 KILLED = """
 import os, signal, sys
-from mixanalysis.similarity import resume, subjects
+from mixanalysis.similarity import partial_results as resume, extractors as subjects
 from mixanalysis_cli import main
 
 resume.SECONDS = 0.0
-observe = subjects.Subject.observe
+observe = subjects.FeatureExtractor.observe
 
 def counting(self, raw, make):
     if raw.index == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return observe(self, raw, make)
 
-subjects.Subject.observe = counting
+subjects.FeatureExtractor.observe = counting
 main()
 """
 
@@ -204,13 +205,13 @@ class TestResume:
         assert not Path("out").exists()
         assert len(list(Path(".out.resume").iterdir())) == 1
         seen = []
-        observe = Subject.observe
+        observe = FeatureExtractor.observe
 
         def counting(self, raw, make):
             seen.append((self.label, raw.index))
             return observe(self, raw, make)
 
-        monkeypatch.setattr(Subject, "observe", counting)
+        monkeypatch.setattr(FeatureExtractor, "observe", counting)
         again = run(*self.arguments(networks))
         assert (again.code, again.stderr) == (0, "")
         assert sorted(seen) == [(name, index) for name in ("mixer", "rp-mixer") for index in range(5, 9)]
@@ -234,7 +235,7 @@ class TestResume:
     @pytest.mark.parametrize("changed", CHANGED, ids=" ".join)
     def test_other_content_starts_anew(self, run, networks, monkeypatch, changed):
         seen = []
-        observe = Subject.observe
+        observe = FeatureExtractor.observe
 
         def counting(self, raw, make):
             seen.append(raw.index)
@@ -242,8 +243,8 @@ class TestResume:
                 raise KeyboardInterrupt
             return observe(self, raw, make)
 
-        monkeypatch.setattr(Subject, "observe", counting)
-        monkeypatch.setattr("mixanalysis.similarity.resume.SECONDS", 0.0)
+        monkeypatch.setattr(FeatureExtractor, "observe", counting)
+        monkeypatch.setattr("mixanalysis.similarity.partial_results.SECONDS", 0.0)
         interrupting = True
         assert run(*self.arguments(networks)).code == 130
         assert Path(".out.resume").exists()
@@ -256,15 +257,15 @@ class TestResume:
         assert min(seen) == (0 if changed == ("--no-resume",) else 3), "the state of the other content is left alone"
 
     def test_names_do_not_count(self, run, networks, monkeypatch):
-        monkeypatch.setattr("mixanalysis.similarity.resume.SECONDS", 0.0)
-        observe = Subject.observe
+        monkeypatch.setattr("mixanalysis.similarity.partial_results.SECONDS", 0.0)
+        observe = FeatureExtractor.observe
 
         def interrupted(self, raw, make):
             if raw.index == 3:
                 raise KeyboardInterrupt
             return observe(self, raw, make)
 
-        monkeypatch.setattr(Subject, "observe", interrupted)
+        monkeypatch.setattr(FeatureExtractor, "observe", interrupted)
         assert run(*self.arguments(networks)).code == 130
         Path("renamed.safetensors").write_bytes(networks["mixer"].read_bytes())
         seen = []
@@ -273,7 +274,7 @@ class TestResume:
             seen.append(raw.index)
             return observe(self, raw, make)
 
-        monkeypatch.setattr(Subject, "observe", counting)
+        monkeypatch.setattr(FeatureExtractor, "observe", counting)
         arguments = [name.replace(str(networks["mixer"]), "renamed.safetensors") for name in self.arguments(networks)]
         assert run(*arguments).code == 0
         assert min(seen) == 3

@@ -10,8 +10,8 @@ import pytest
 
 from cli.test_process import HEAVY
 from mixanalysis.datasets import EMBEDDED, KINDS
-from mixanalysis.layouts import LAYOUTS
-from mixanalysis.models.families import buildable
+from mixanalysis.families.loading import LAYOUTS
+from mixanalysis.families.sizes import buildable
 from mixanalysis_cli import completion
 
 SHELLS = {

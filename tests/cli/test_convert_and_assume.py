@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from layouts.naive_mixers import PROJECTS, SIZES
-from mixanalysis.layouts import load
+from families.naive_mixers import PROJECTS, SIZES
+from mixanalysis.families.loading import load
 
 PATCHER = PROJECTS["jaketae"]
 

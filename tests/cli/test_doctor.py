@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from mixanalysis import selfcheck
+from mixanalysis.runs import selfcheck
 
 
 def test_for_reading(run):
@@ -29,7 +29,7 @@ def test_as_json(run):
 
 
 def test_a_check_that_fails(run, monkeypatch):
-    monkeypatch.setattr("mixanalysis.selfcheck.linear_cka", lambda _x, _y: 0.0)
+    monkeypatch.setattr("mixanalysis.runs.selfcheck.linear_cka", lambda _x, _y: 0.0)
     answer = run("doctor", "--json")
     assert (answer.code, json.loads(answer.stdout)["ok"]) == (5, False)
     assert answer.stderr == "mixanalysis: error: failed: CKA of features with themselves, turned and scaled\n"

@@ -9,8 +9,8 @@ import pytest
 
 from cases import NETWORKS, checkpoint_of
 from mixanalysis.checkpoints import open_checkpoint
-from mixanalysis.layouts import load
-from mixanalysis.models.expand import Expansion
+from mixanalysis.families.loading import load
+from mixanalysis.families.wide_sparse_mlp.expansion import Expansion
 
 COMMANDS = {
     "inspect": (),

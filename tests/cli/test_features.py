@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from mixanalysis.models.mixer import Mixer
-from mixanalysis.similarity import Subject
+from mixanalysis.families.mixer.network import Mixer
+from mixanalysis.similarity import FeatureExtractor
 
 LIMIT = ("--limit", 72, "--batch-size", 16)
 
@@ -71,7 +71,7 @@ class TestResume:
     def _seen(self, run, networks, monkeypatch):
         """Networks and batches that have run since."""
         seen = []
-        observe = Subject.observe
+        observe = FeatureExtractor.observe
 
         def counting(self, raw, make):
             seen.append((self.label, raw.index))
@@ -79,8 +79,8 @@ class TestResume:
                 raise KeyboardInterrupt
             return observe(self, raw, make)
 
-        monkeypatch.setattr("mixanalysis.similarity.resume.SECONDS", 0.0)
-        monkeypatch.setattr(Subject, "observe", counting)
+        monkeypatch.setattr("mixanalysis.similarity.partial_results.SECONDS", 0.0)
+        monkeypatch.setattr(FeatureExtractor, "observe", counting)
         cutting = True
         answer = run("features", networks["mixer"], networks["mlp"], *LIMIT, "-o", "kept")
         assert (answer.code, answer.error) == (130, "interrupted")

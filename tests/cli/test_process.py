@@ -84,14 +84,14 @@ def test_a_termination_leaves_nothing(tmp_path, networks):
     code = f"""
 import os, signal, sys
 from pathlib import Path
-import mixanalysis.report.commands
+import mixanalysis.runs.spectra
 from mixanalysis_cli import main
 
 def killed(*arguments, **options):
     assert any(Path().iterdir()), "the output folder is open"
     os.kill(os.getpid(), signal.SIGTERM)
 
-mixanalysis.report.commands.spectrum = killed
+mixanalysis.runs.spectra.spectrum = killed
 sys.argv = ["mixanalysis", "spectrum", {str(networks["mlp"])!r}, "-o", "out"]
 main()
 """
@@ -103,7 +103,7 @@ main()
 def test_an_interruption_that_a_library_takes_for_an_error(tmp_path, networks):
     code = f"""
 import os, signal, sys
-import mixanalysis.report.commands
+import mixanalysis.runs.spectra
 from mixanalysis_cli import main
 
 def interrupted(*arguments, **options):
@@ -112,7 +112,7 @@ def interrupted(*arguments, **options):
     except KeyboardInterrupt:
         raise ValueError("could not determine the shape of object") from None
 
-mixanalysis.report.commands.spectrum = interrupted
+mixanalysis.runs.spectra.spectrum = interrupted
 sys.argv = ["mixanalysis", "spectrum", {str(networks["mlp"])!r}, "-o", "out"]
 main()
 """

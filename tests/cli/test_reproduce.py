@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mixanalysis.paper import EXPERIMENTS, reproduction
-from paper.tiny import SPECS, TRAINING
+from mixanalysis.papers import EXPERIMENTS, reproduction
+from papers.tiny import SPECS, TRAINING
 
 
 @pytest.fixture(name="tiny")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mixanalysis.paper.schemas import TABLES
-from mixanalysis.report import opened
+from mixanalysis.papers.schemas import TABLES
 from mixanalysis.results import SCHEMAS
+from mixanalysis.runs import opened
 from mixanalysis_cli.app import app
 from mixanalysis_cli.schema import ANSWERS, DRY_RUN
 
@@ -56,7 +56,7 @@ def _answer(run, networks, monkeypatch):
     def answer(name, *more):
         import torch
 
-        monkeypatch.setattr("mixanalysis.paper.run_demo", demo)
+        monkeypatch.setattr("mixanalysis.papers.run_demo", demo)
         torch.save({"a.weight": torch.randn(9, 7), "b.weight": torch.zeros(3, 3)}, "unknown.pt")
         if name in ("rerun", "diff"):
             assert run("width", networks["mixer"], "-o", "done").code == 0

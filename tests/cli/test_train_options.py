@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from mixanalysis.layouts import load
+from mixanalysis.families.loading import load
 
 TINY = ("--epochs", 1, "--limit", 64, "--image-size", 8)
 

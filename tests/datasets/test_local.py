@@ -14,7 +14,7 @@ import torch
 import mixanalysis as mx
 from mixanalysis.datasets import cifar, local, mnist, official, stl10
 from mixanalysis.errors import DataError
-from mixanalysis.models import Sizes
+from mixanalysis.families.sizes import Sizes
 from mixanalysis.training import plan
 
 RNG = np.random.default_rng(0)

@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mixanalysis.operators import (
-    BlockDiagonal,
-    Dense,
-    Kronecker,
-    Lift,
-    Masked,
-    Permuted,
-    Product,
-    Scaled,
-)
+from mixanalysis.operators import BlockDiagonal, Dense, Kronecker, Lift, Masked, Permuted, Product, Scaled
 from mixanalysis.operators.lanczos import Search, lanczos_top
 from operators.making import masked, normal, order
 

@@ -10,8 +10,8 @@ import pytest
 from matplotlib import colors
 from matplotlib.collections import PolyCollection
 
-from mixanalysis.report import cka_figures as figures
-from mixanalysis.report.cka_drawings import PAIRS, similarity_drawings, slugs
+from mixanalysis.report.similarity import figures
+from mixanalysis.report.similarity.drawings import PAIRS, similarity_drawings, slugs
 from mixanalysis.report.style import colour
 from mixanalysis.results import CKA_LAYERS
 from report.drawing import cells_of, diagonal_of, drawn, labelled, texts

@@ -13,7 +13,8 @@ from matplotlib.image import imread
 from scipy.integrate import trapezoid
 
 from mixanalysis import width
-from mixanalysis.report import cka_figures, figures
+from mixanalysis.report import figures
+from mixanalysis.report.similarity import figures as cka_figures
 from mixanalysis.report.style import (
     COLUMN,
     MARKERS,
@@ -21,7 +22,7 @@ from mixanalysis.report.style import (
     PAPER,
     SHEETS,
     TEXT,
-    Look,
+    FigureStyle,
     colour,
     figure,
     marker,
@@ -296,7 +297,9 @@ class TestStyle:
     @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
     def test_equal_figures_are_equal_files_without_dates(self, kind, tmp_path):
         for name in ("a", "b"):
-            save_figure(figure(cka_figures.cka_heatmap, (4, 3), cells_of(np.eye(2))), tmp_path / name, Look(kind))
+            save_figure(
+                figure(cka_figures.cka_heatmap, (4, 3), cells_of(np.eye(2))), tmp_path / name, FigureStyle(kind)
+            )
         content = (tmp_path / "a").read_bytes()
         assert content == (tmp_path / "b").read_bytes()
         for trace in (b"CreationDate", b"Matplotlib v", b"<dc:date>", b"Software"):
@@ -335,7 +338,7 @@ class TestStyle:
     def test_slides_show_the_same_larger(self, kind, tmp_path):
         paper = figure(cka_figures.cka_profile, (TEXT, 2.7), *PROFILE)
         slides = figure(cka_figures.cka_profile, (TEXT, 2.7), *PROFILE, style="slides")
-        save_figure(slides, tmp_path / "slides", Look(kind, "slides"))
+        save_figure(slides, tmp_path / "slides", FigureStyle(kind, "slides"))
         larger = SHEETS["slides"].font / SHEETS["paper"].font
         assert slides.get_size_inches() == pytest.approx(paper.get_size_inches() * SHEETS["slides"].enlarged)
         # a wide slide of 13.33 inches

@@ -8,13 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixanalysis.report.findings import (
-    findings,
-    similarity_finding,
-    spectra_finding,
-    spectrum_table,
-    width_finding,
-)
+from mixanalysis.report.findings import findings, similarity_finding, spectra_finding, spectrum_table, width_finding
 from mixanalysis.results import CKA_DIAGONAL, SPECTRUM, WIDTH_POINTS, to_json
 from report.drawing import cells_of
 

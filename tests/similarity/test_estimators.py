@@ -14,7 +14,7 @@ import mixanalysis as mx
 import naive
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import UsageError
-from mixanalysis.similarity import Estimator, Subject
+from mixanalysis.similarity import Estimator, FeatureExtractor
 
 LAYERS = {"first": "0", "act": "1", "last": "2"}
 SIZE = 11
@@ -30,7 +30,7 @@ def images_of(count, size=5, seed=3):
 
 def subject(label, seed, width=8):
     torch.manual_seed(seed)
-    return Subject(label, nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 3)).double(), LAYERS)
+    return FeatureExtractor(label, nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 3)).double(), LAYERS)
 
 
 def features_of(each, batches):
@@ -90,7 +90,7 @@ def test_the_input_without_itself_is_nothing():
     turns = nn.Sequential(*(nn.Linear(5, 5) for _ in range(8))).double()
     for turn in turns:
         nn.init.orthogonal_(turn.weight, gain=1.7)
-    same = Subject("same", turns, {str(place): str(place) for place in range(8)})
+    same = FeatureExtractor("same", turns, {str(place): str(place) for place in range(8)})
     for estimator in ("minibatch", "minibatch-biased", "full"):
         cells = mx.cka(
             same, subject("b", 1), data=data_of(images_of(22)), batch_size=SIZE, covariate="input", estimator=estimator
@@ -114,7 +114,7 @@ class TestIndependent:
 
         images = images_of(n * batches, sum(sizes))
         parts = (slice(0, sizes[0]), slice(sizes[0], sum(sizes)))
-        subjects = [Subject(str(i), nn.Sequential(Half(part)), {"x": "0"}) for i, part in enumerate(parts)]
+        subjects = [FeatureExtractor(str(i), nn.Sequential(Half(part)), {"x": "0"}) for i, part in enumerate(parts)]
         (row,) = mx.cka(
             *subjects, data=data_of(images), batch_size=n, estimator=estimator, kernel=kernel
         ).cells.to_dict(orient="records")

@@ -10,7 +10,8 @@ from torch import nn
 
 from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.errors import CheckpointError, NothingToAnalyseError, UsageError
-from mixanalysis.similarity import Factory, Models, OwnModel
+from mixanalysis.runs.inputs import Models
+from mixanalysis.similarity import Factory, UserModel
 from mixanalysis.similarity.factories import filled
 
 CODE = """
@@ -89,7 +90,7 @@ def test_weights_and_buffers_are_the_checkpoint_s(tmp_path):
     module = Factory("own_nets:small").build().double()
     with torch.no_grad():
         module[2][1].running_mean.fill_(0.25)
-    model = OwnModel.of(saved(module, tmp_path / "a.pt"), Factory("own_nets:small"))
+    model = UserModel.of(saved(module, tmp_path / "a.pt"), Factory("own_nets:small"))
     assert (model.label, model.provenance.layout) == ("a", "own_nets:small")
     assert model.provenance.wrapper == "state_dict > module."
     assert not model.module.training
@@ -107,7 +108,7 @@ def test_names_and_shapes_that_differ_are_all_listed(tmp_path):
         r"2\.0\.weight \(2 x 4, expected 3 x 4\), 2\.0\.bias \(2, expected 3\)$"
     )
     with pytest.raises(CheckpointError, match=message):
-        OwnModel.of(checkpoint, Factory("own_nets:small"))
+        UserModel.of(checkpoint, Factory("own_nets:small"))
 
 
 def test_long_lists_are_cut(tmp_path):
@@ -120,7 +121,7 @@ def test_a_tensor_of_two_names_is_needed_once(tmp_path):
     module = Factory("own_nets:Tied").build()
     state = {name: value for name, value in module.state_dict().items() if name != "second.weight"}
     torch.save(state, tmp_path / "a.pt")
-    model = OwnModel.of(open_checkpoint(tmp_path / "a.pt"), Factory("own_nets:Tied"))
+    model = UserModel.of(open_checkpoint(tmp_path / "a.pt"), Factory("own_nets:Tied"))
     assert torch.equal(model.module.second.weight, module.first.weight)
 
 
@@ -133,7 +134,7 @@ TAPS = {
 
 @pytest.mark.parametrize(("layers", "exclude", "expected"), TAPS.values(), ids=TAPS)
 def test_taps_are_chosen_by_the_names_of_modules(layers, exclude, expected, tmp_path):
-    model = OwnModel.of(saved(Factory("own_nets:small").build(), tmp_path / "a.pt"), Factory("own_nets:small"))
+    model = UserModel.of(saved(Factory("own_nets:small").build(), tmp_path / "a.pt"), Factory("own_nets:small"))
     subject = model.subject(layers, exclude, dtype=torch.float64, control="floor")
     assert list(subject.paths) == expected
     assert (subject.label, subject.control) == ("a", "floor")
@@ -148,17 +149,17 @@ def test_taps_are_chosen_by_the_names_of_modules(layers, exclude, expected, tmp_
     ],
 )
 def test_no_module_is_left(layers, exclude, message, tmp_path):
-    model = OwnModel.of(saved(Factory("own_nets:small").build(), tmp_path / "a.pt"), Factory("own_nets:small"))
+    model = UserModel.of(saved(Factory("own_nets:small").build(), tmp_path / "a.pt"), Factory("own_nets:small"))
     with pytest.raises(NothingToAnalyseError, match=message):
         model.subject(layers, exclude)
 
 
 def test_the_code_is_known_by_its_content(tmp_path):
     checkpoint = saved(Factory("own_nets:Tied").build(), tmp_path / "a.pt")
-    before = OwnModel.of(checkpoint, Factory("own_nets:Tied")).code
-    assert before == OwnModel.of(checkpoint, Factory("own_nets:Tied")).code
+    before = UserModel.of(checkpoint, Factory("own_nets:Tied")).code
+    assert before == UserModel.of(checkpoint, Factory("own_nets:Tied")).code
     (tmp_path / "own_nets.py").write_text(CODE + "# changed")
-    assert before != OwnModel.of(checkpoint, Factory("own_nets:Tied")).code
+    assert before != UserModel.of(checkpoint, Factory("own_nets:Tied")).code
 
 
 def test_who_builds_what():

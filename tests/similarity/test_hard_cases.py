@@ -11,7 +11,7 @@ from torch import nn
 
 import mixanalysis as mx
 import naive
-from mixanalysis.similarity import Subject
+from mixanalysis.similarity import FeatureExtractor
 
 
 def generator(seed=0):
@@ -19,7 +19,7 @@ def generator(seed=0):
 
 
 def taps(module, *paths, label="a"):
-    return Subject(label, module, {path: path for path in paths})
+    return FeatureExtractor(label, module, {path: path for path in paths})
 
 
 def batches(count, *shape, size=16, seed=0, dtype=torch.float32):
@@ -280,9 +280,9 @@ def test_named_tensors_with_a_mask(pooling):
     mask = (torch.arange(7)[None] < lengths[:, None]).long()
     tables = [{"input_ids": i, "attention_mask": m} for i, m in zip(ids.split(8), mask.split(8), strict=True)]
     net = module.net
-    result = mx.cka(Subject("a", net, {"all": "", "embed": "embed"}, pooling=pooling), data=tables)
+    result = mx.cka(FeatureExtractor("a", net, {"all": "", "embed": "embed"}, pooling=pooling), data=tables)
     other = [{**table, "input_ids": table["input_ids"].where(table["attention_mask"] != 0, 3)} for table in tables]
-    padded = mx.cka(Subject("a", net, {"all": "", "embed": "embed"}, pooling=pooling), data=other)
+    padded = mx.cka(FeatureExtractor("a", net, {"all": "", "embed": "embed"}, pooling=pooling), data=other)
     # what stands at padded places changes nothing
     np.testing.assert_allclose(result.matrix, padded.matrix, atol=1e-14)
     with torch.no_grad():
@@ -299,8 +299,8 @@ def test_named_tensors_with_a_mask(pooling):
     assert naive.minibatch_cka(features, other_features) < 1
     assert result.layers.loc[0, "size"] == features[0].shape[1]
     both = mx.cka(
-        Subject("a", net, {"embed": "embed"}, pooling=pooling),
-        Subject("b", _Given(features), {"given": ""}),
+        FeatureExtractor("a", net, {"embed": "embed"}, pooling=pooling),
+        FeatureExtractor("b", _Given(features), {"given": ""}),
         data=tables,
     )
     assert both.matrix.iloc[0, 0] == pytest.approx(1, abs=1e-12)
@@ -341,8 +341,8 @@ def test_pooling_is_what_it_says_and_named():
         ("mean", [m.mean(dim=(2, 3)) for m in maps]),
         ("first", [m[:, :, 0, 0] for m in maps]),
     ):
-        subject = Subject("a", module, {"conv": ""}, pooling=pooling)
-        result = mx.cka(subject, Subject("b", nn.Flatten(), {"x": ""}), data=data)
+        subject = FeatureExtractor("a", module, {"conv": ""}, pooling=pooling)
+        result = mx.cka(subject, FeatureExtractor("b", nn.Flatten(), {"x": ""}), data=data)
         expected = naive.minibatch_cka(features, [b.flatten(1) for b in data])
         assert result.matrix.iloc[0, 0] == pytest.approx(expected, abs=1e-12)
         names = {"flatten": "flattened", "mean": "mean over tokens", "first": "first token"}

@@ -14,7 +14,8 @@ import naive
 from mixanalysis import distributed
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import UsageError
-from mixanalysis.similarity import Subject, stream
+from mixanalysis.similarity import FeatureExtractor
+from mixanalysis.similarity import minibatch as stream
 from mixanalysis.similarity.accumulator import HSICSums
 from mixanalysis.similarity.grams import Centred, gram
 from mixanalysis.similarity.permutations import permuted
@@ -24,7 +25,7 @@ LAYERS = {"first": "0", "last": "2"}
 
 def subject(label, seed):
     torch.manual_seed(seed)
-    return Subject(label, nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double(), LAYERS)
+    return FeatureExtractor(label, nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double(), LAYERS)
 
 
 def data_of(count, seed=3):
@@ -40,7 +41,7 @@ def features_of(each, images):
 
 def shuffled(count, seed=0):
     """Two networks with little in common: the second one looks at noise."""
-    return subject("a", 0), Subject("b", nn.Sequential(Noise(seed)), {"noise": "0"}), data_of(count)
+    return subject("a", 0), FeatureExtractor("b", nn.Sequential(Noise(seed)), {"noise": "0"}), data_of(count)
 
 
 class Noise(nn.Module):
@@ -111,7 +112,7 @@ def test_pairings_that_change_nothing_count():
 
 
 def test_a_network_with_itself():
-    noisy = Subject("a", nn.Sequential(*map(Noise, range(4))), {str(place): str(place) for place in range(4)})
+    noisy = FeatureExtractor("a", nn.Sequential(*map(Noise, range(4))), {str(place): str(place) for place in range(4)})
     cells = mx.cka(noisy, data=data_of(24), batch_size=8, permutations=49).cells
     matrix = cells.pivot_table("p_value", "index_a", "index_b").to_numpy()
     np.testing.assert_array_equal(matrix, matrix.T)
@@ -142,7 +143,7 @@ def test_related_features_have_small_values():
 @pytest.mark.parametrize("processes", [2, 3])
 def test_shares_of_several_processes_are_the_whole(processes, monkeypatch):
     *networks, data = shuffled(70)
-    networks.append(Subject("c", nn.Sequential(Noise(1)), {"noise": "0"}))
+    networks.append(FeatureExtractor("c", nn.Sequential(Noise(1)), {"noise": "0"}))
     whole = mx.cka(*networks, data=data, batch_size=8, permutations=20, measures=("rsa",))
     states = []
     for rank in range(processes):
@@ -185,7 +186,7 @@ def test_layers_without_similarity_have_none():
         def forward(self, x):
             return torch.ones(len(x), 3, dtype=x.dtype)
 
-    flat = Subject("flat", nn.Sequential(Flat()), {"flat": "0"})
+    flat = FeatureExtractor("flat", nn.Sequential(Flat()), {"flat": "0"})
     cells = mx.cka(subject("a", 0), flat, data=data_of(16), batch_size=8, permutations=9).cells
     assert cells["p_value"].isna().all()
 

@@ -10,16 +10,7 @@ import torch
 
 import mixanalysis as mx
 from cases import NETWORKS, network_of
-from mixanalysis.operators import (
-    BlockDiagonal,
-    Butterfly,
-    Dense,
-    Kronecker,
-    Lift,
-    Masked,
-    Permuted,
-    Scaled,
-)
+from mixanalysis.operators import BlockDiagonal, Butterfly, Dense, Kronecker, Lift, Masked, Permuted, Scaled
 from mixanalysis.spectra import nulls
 
 

@@ -15,8 +15,12 @@ import mixanalysis as mx
 from cases import NETWORKS, module_of, network_of
 from mixanalysis.checkpoints import save_checkpoint
 from mixanalysis.errors import NothingToAnalyseError, UsageError
-from mixanalysis.layouts import load
-from mixanalysis.models import FAMILIES, Patches, SMixerConfig, StructuredMLPConfig, SWMLPConfig
+from mixanalysis.families.loading import load
+from mixanalysis.families.s_mixer.network import SMixerConfig
+from mixanalysis.families.sizes import FAMILIES
+from mixanalysis.families.structured_mlp.network import StructuredMLPConfig
+from mixanalysis.families.sw_mlp.network import SWMLPConfig
+from mixanalysis.network import Patches
 from mixanalysis.operators import BlockDiagonal, Dense, Kronecker, Lift, Masked, Monarch, Permuted, Product
 from mixanalysis.results import SPECTRUM_OUTLIERS, SPECTRUM_SWEEP
 from mixanalysis.spectra import nulls, outliers

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from mixanalysis.errors import DataError, UsageError
-from mixanalysis.models import MixerConfig, Patches, Sizes
+from mixanalysis.families.mixer.network import MixerConfig
+from mixanalysis.families.sizes import Sizes
+from mixanalysis.network import Patches
 from mixanalysis.training import plan
 
 FAMILY_OF = ["mixer", "rp-mixer", "s-mixer", "rp-s-mixer", "sw-mlp", "mlp"]

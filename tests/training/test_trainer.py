@@ -13,7 +13,8 @@ import torch
 import mixanalysis as mx
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckFailedError, DataError, UsageError
-from mixanalysis.models import FAMILIES, Patches, Sizes, configure, to_dict
+from mixanalysis.families.sizes import FAMILIES, Sizes, configure
+from mixanalysis.network import Patches, to_dict
 from mixanalysis.training import TrainingConfig, run_key, trainer
 
 PATCHES = Patches(8, 8, 1, 4)

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
-from mixanalysis.report.cka_figures import READABLE_CELLS
 from mixanalysis.report.figures import SIGNIFICANT, beyond_edge, p_text, short_layer
 from mixanalysis.report.findings import CEILINGS, FLOORS
 from mixanalysis.report.histograms import bin_edges, outlier_values
+from mixanalysis.report.similarity.figures import READABLE_CELLS
 from mixanalysis.report.style import MARKERS
 from mixanalysis.results import SPECTRUM, plain, records
 from mixanalysis.spectra import nulls

@@ -1,0 +1,71 @@
+"""fly's Mixer (HazyResearch/fly, src/models/mlp_mixer.py): timm's names, matrices kept as blocks or Monarch factors.
+
+Padding hides the sizes of such a matrix, so that they are those of the biases. Whether `BlockdiagLinear` shuffles its
+inputs, tensors don't tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
+
+from mixanalysis.checkpoints import Checkpoint
+from mixanalysis.families.assemble import assemble
+from mixanalysis.families.layout import Layout
+from mixanalysis.families.mixer.dialect import Found, MixerSizes
+from mixanalysis.families.mixer.layouts import TIMM
+from mixanalysis.network import Network, Structure, Structures
+
+NAME = "fly-mixer"
+DIALECT = replace(TIMM, name=NAME)
+
+_FCS = tuple((axis, fc) for axis in ("token", "channel") for fc in ("fc1", "fc2"))
+_SOUGHT = tuple(name.replace(".weight", ".*") if ".fc" in name else name for name in DIALECT.sought())
+
+
+def network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
+    """The network.
+
+    Raises:
+        ValueError: a mixing layer has no bias, from which its size would follow.
+    """
+    where = DIALECT.find(checkpoint, assumed)
+    structures = _structures(checkpoint, where, shuffle=assumed["shuffle"])
+    sizes = {}
+    for axis, fc in _FCS:
+        bias = DIALECT.view(f"blocks.0.{axis}.mlp.{fc}.bias", where).name
+        if bias not in checkpoint:
+            msg = f"{bias} is missing, without which the size of a padded matrix can't be told"
+            raise ValueError(msg)
+        sizes[axis, fc] = (*checkpoint.shape(bias), 0)[0]
+    mixer = MixerSizes(sizes["token", "fc2"], sizes["token", "fc1"], sizes["channel", "fc2"], sizes["channel", "fc1"])
+    config = DIALECT.config(checkpoint, where, assumed, mixer, structures)
+    return assemble(checkpoint, config, layout=NAME, rename=partial(DIALECT.view, where=where))
+
+
+def _structures(checkpoint: Checkpoint, where: Found, *, shuffle: bool) -> Structures:
+    """How each matrix of the first block is made."""
+    found = {}
+    for axis, fc in _FCS:
+        monarch, blocks = (
+            DIALECT.shape(checkpoint, f"blocks.0.{axis}.mlp.{fc}.{part}", where) for part in ("blkdiag1", "weight")
+        )
+        kind: Literal["dense", "block-diagonal", "monarch"] = "dense"
+        if len(monarch) == 3:
+            kind, count = "monarch", monarch[0]
+        elif len(blocks) == 3:
+            kind, count = "block-diagonal", blocks[0]
+        shuffled = shuffle and kind == "block-diagonal"
+        found[f"{axis}_{fc}"] = Structure() if kind == "dense" else Structure(kind, count, shuffled)
+    return Structures(**found)
+
+
+def _objection(checkpoint: Checkpoint) -> str:
+    names = (f"blocks.0.{axis}.mlp.{fc}.{part}" for axis, fc in _FCS for part in ("weight", "blkdiag1"))
+    blocks = any(len(DIALECT.shape(checkpoint, name, Found("", 1))) == 3 for name in names)
+    return "" if blocks else "none of its matrices is kept as blocks"
+
+
+LAYOUT = Layout(NAME, _SOUGHT, network, DIALECT.assumes | {"shuffle": False}, _objection)

@@ -1,0 +1,1 @@
+"""Placeholder patch_mlp_mixer."""

@@ -1,0 +1,1 @@
+"""Placeholder s_mixer."""

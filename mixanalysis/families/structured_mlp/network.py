@@ -1,0 +1,288 @@
+"""MLPs with Monarch or Kronecker weights (HK section 4 and Fig. 2d), shallow or deep, with or without skips."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mixanalysis.network.blocks import PatchEmbedding, Residual, Resize, classifier, fan_in_normal_
+from mixanalysis.network.config import Patches, hidden_size, positive
+from mixanalysis.network.network import MixingLayer, Role, Tap, Weights
+from mixanalysis.operators import Dense, Kronecker, Monarch, Operator
+
+Structure = Literal["monarch", "kronecker"]
+Activation = Literal["relu", "gelu"]
+
+
+@dataclass(frozen=True)
+class StructuredMLPConfig:
+    """Configuration of an MLP whose weights B are all Monarch or all Kronecker matrices.
+
+    Without skips a block is x -> B2 phi(B1 x), with phi between blocks too; one of them, with ReLU, is the network
+    x -> Bc B2 relu(B1 x) of HK Fig. 2d. With skips it is x + phi(B2 phi(B1 LN(x))), as in an SW-MLP.
+
+    Attributes:
+        patches: the images and their patches.
+        classes: outputs; 0 leaves the features.
+        structure: of every weight but the classifier's.
+        blocks: k; a Monarch matrix has k diagonal blocks in each factor, a Kronecker product A kron B an A of k x k.
+            It divides the inputs, `hidden` and `size`.
+        features: outputs of a per-patch linear map before the first block; 0 gives it the pixels themselves.
+        hidden: hidden size gamma m of a block.
+        size: effective width m; the first block maps its inputs to m features.
+        depth: blocks.
+        skip: whether blocks have a LayerNorm and a skip; LN(B~ x) where the first block changes the size.
+        activation: phi.
+        norm_eps: epsilon of every LayerNorm.
+    """
+
+    patches: Patches
+    classes: int
+    structure: Structure
+    blocks: int
+    features: int
+    hidden: int
+    size: int
+    depth: int
+    skip: bool = False
+    activation: Activation = "relu"
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        positive(self, "blocks", "hidden", "size", "depth")
+        if self.features < 0:
+            msg = f"features must be at least 0, got {self.features}"
+            raise ValueError(msg)
+        for name, number in (("inputs", self.inputs), ("hidden units", self.hidden), ("features", self.size)):
+            if number % self.blocks:
+                msg = f"{self.blocks} blocks don't divide {number} {name}; choose other --blocks"
+                raise ValueError(msg)
+
+    @classmethod
+    def of(
+        cls,
+        patches: Patches,
+        classes: int,
+        structure: Structure,
+        *,
+        depth: int = 1,
+        features: int = 0,
+        size: int | None = None,
+        expansion: float = 1.0,
+        blocks: int | None = None,
+        skip: bool = False,
+        activation: Activation = "relu",
+    ) -> StructuredMLPConfig:
+        """A configuration from width and expansion; m defaults to the inputs, k to their divisor nearest to sqrt(m)."""
+        inputs = _inputs(patches, features)
+        size = inputs if size is None else size
+        hidden = hidden_size(expansion, size)
+        if blocks is None:
+            common = math.gcd(inputs, hidden, size)
+            divisors = (number for number in range(1, common + 1) if common % number == 0)
+            # of two that are as near, the smaller one, whatever the logarithms are rounded to
+            blocks = min(divisors, key=lambda number: round(abs(math.log(number / math.sqrt(size))), 9))
+        return cls(patches, classes, structure, blocks, features, hidden, size, depth, skip, activation)
+
+    @property
+    def family(self) -> str:
+        """The name `monarch-mlp` or `kronecker-mlp`."""
+        return f"{self.structure}-mlp"
+
+    @property
+    def width(self) -> int:
+        """Effective width m."""
+        return self.size
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        return self.patches.input_shape
+
+    @property
+    def inputs(self) -> int:
+        """Features that enter the first block."""
+        return _inputs(self.patches, self.features)
+
+
+def _inputs(patches: Patches, features: int) -> int:
+    return patches.count * features if features else math.prod(patches.input_shape)
+
+
+class MonarchLinear(nn.Module):
+    """P2 bd(second) P1 bd(first) x + b, the permutations being transposes (`operators.Monarch`).
+
+    Args:
+        fan_in: inputs, k p.
+        fan_out: outputs, k s.
+        blocks: k, in both factors; between them are k min(p, s) features.
+        bias: whether a bias is added.
+    """
+
+    def __init__(self, fan_in: int, fan_out: int, blocks: int, *, bias: bool = True) -> None:
+        super().__init__()
+        first, second = monarch_shapes(fan_in, fan_out, blocks)
+        self.blocks = blocks
+        self.first = nn.Parameter(fan_in_normal_(torch.empty(first), first[2]))
+        self.second = nn.Parameter(fan_in_normal_(torch.empty(second), second[2]))
+        self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, fan_in) to (B, fan_out)."""
+        # (k, B, p) -> (k, B, q); feature i q + j of the middle goes to block (i q + j) mod k
+        middle = torch.bmm(x.view(len(x), self.blocks, -1).transpose(0, 1), self.first.mT)
+        middle = middle.transpose(0, 1).reshape(len(x), -1, self.blocks).permute(2, 0, 1)
+        outer = torch.bmm(middle, self.second.mT)
+        y = outer.permute(1, 2, 0).reshape(len(x), -1)
+        return y if self.bias is None else y + self.bias
+
+
+class KroneckerLinear(nn.Module):
+    """(left kron right) x + b: on the row-major k x d matrix X of the inputs, left X right^T.
+
+    Args:
+        fan_in: inputs, k d.
+        fan_out: outputs, k b.
+        blocks: k; left is k x k, right b x d.
+        bias: whether a bias is added.
+    """
+
+    def __init__(self, fan_in: int, fan_out: int, blocks: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.blocks = blocks
+        self.left = nn.Parameter(fan_in_normal_(torch.empty(blocks, blocks), blocks))
+        self.right = nn.Parameter(fan_in_normal_(torch.empty(fan_out // blocks, fan_in // blocks), fan_in // blocks))
+        self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, fan_in) to (B, fan_out)."""
+        features = F.linear(x.view(len(x), self.blocks, -1), self.right)
+        y = torch.matmul(self.left, features).flatten(1)
+        return y if self.bias is None else y + self.bias
+
+
+class Branch(nn.Module):
+    """B2 phi(B1 x), with or without another phi."""
+
+    def __init__(self, fc1: nn.Module, fc2: nn.Module, activation: Activation, *, output_activation: bool) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = fc1, fc2
+        self.activation = F.relu if activation == "relu" else F.gelu
+        self.output_activation = output_activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layers."""
+        x = self.fc2(self.activation(self.fc1(x)))
+        return self.activation(x) if self.output_activation else x
+
+
+class NoSkip(nn.Module):
+    """Carries nothing past a block."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero."""
+        return x.new_zeros(len(x), 1)
+
+
+class StructuredMLP(nn.Module):
+    """The network: flattened pixels or patch features; blocks; final linear layer."""
+
+    def __init__(self, config: StructuredMLPConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = PatchEmbedding(config.patches, config.features) if config.features else nn.Identity()
+        self.blocks = nn.Sequential(*(_block(config, index) for index in range(config.depth)))
+        self.head = classifier(config.size, config.classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of shape (B, classes) for images of shape (B, channels, H, W)."""
+        logits: Tensor = self.head(self.blocks(self.stem(images).flatten(1)))
+        return logits
+
+
+def _block(config: StructuredMLPConfig, index: int) -> Residual:
+    into = config.inputs if index == 0 else config.size
+    linear = partial(MonarchLinear if config.structure == "monarch" else KroneckerLinear, blocks=config.blocks)
+    last = index == config.depth - 1
+    branch = Branch(
+        linear(into, config.hidden),
+        linear(config.hidden, config.size),
+        config.activation,
+        output_activation=config.skip or not last,
+    )
+    if not config.skip:
+        return Residual(nn.Identity(), branch, NoSkip())
+    carry = None
+    if into != config.size:
+        carry = Resize(linear(into, config.size, bias=False), config.size, config.norm_eps)
+    return Residual(nn.LayerNorm(into, eps=config.norm_eps), branch, carry)
+
+
+def monarch_shapes(fan_in: int, fan_out: int, blocks: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Shapes (k, q, p) and (k, s, q) of a Monarch matrix's factors, with q = min(p, s) as in fly's `MonarchLinear`."""
+    p, s = fan_in // blocks, fan_out // blocks
+    q = min(p, s)
+    return (blocks, q, p), (blocks, s, q)
+
+
+def mixing_layers(config: StructuredMLPConfig, weights: Weights) -> tuple[MixingLayer, ...]:
+    """The effective layers in forward order, from a checkpoint under the module's names."""
+    layers = []
+    for index, tap in enumerate(taps(config)):
+        into = config.inputs if index == 0 else config.size
+        layer = partial(_layer, config, weights, block=index)
+        if config.skip and into != config.size:
+            layers.append(layer("blocks.0.carry.proj", (config.size, into), role="skip"))
+        layers.append(layer(f"{tap.before}.fc1", (config.hidden, into)))
+        layers.append(layer(f"{tap.before}.fc2", (config.size, config.hidden)))
+    return tuple(layers)
+
+
+def _layer(
+    config: StructuredMLPConfig,
+    weights: Weights,
+    name: str,
+    shape: tuple[int, int],
+    *,
+    block: int,
+    role: Role = "dense",
+) -> MixingLayer:
+    rows, columns = shape
+    connections = rows * columns
+    if config.structure == "monarch":
+        # a matrix of this structure without weights of its own
+        first, second = (torch.zeros(()).expand(each) for each in monarch_shapes(columns, rows, config.blocks))
+        connections = Monarch(first, second).nnz
+    return MixingLayer(
+        name=name,
+        block=block,
+        role=role,
+        stage="out" if name.endswith("fc2") else "in",
+        shape=shape,
+        connections=connections,
+        declared_variance=1.0 / columns,
+        build=partial(_operator, config.structure, weights, name),
+        build_bias=partial(_bias, weights, f"{name}.bias"),
+    )
+
+
+def _operator(structure: Structure, weights: Weights, name: str) -> Operator:
+    if structure == "monarch":
+        return Monarch(weights.tensor(f"{name}.first"), weights.tensor(f"{name}.second"))
+    return Kronecker(Dense(weights.tensor(f"{name}.left")), Dense(weights.tensor(f"{name}.right")))
+
+
+def _bias(weights: Weights, name: str) -> Tensor | None:
+    return weights.tensor(name) if name in weights else None
+
+
+def taps(config: StructuredMLPConfig) -> tuple[Tap, ...]:
+    """The blocks in forward order; without skips, features before and after them are the same."""
+    return tuple(Tap(f"{index}", "dense", f"blocks.{index}.mlp", f"blocks.{index}") for index in range(config.depth))

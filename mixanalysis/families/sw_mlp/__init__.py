@@ -1,0 +1,1 @@
+"""Placeholder sw_mlp."""

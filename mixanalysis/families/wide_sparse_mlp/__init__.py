@@ -1,0 +1,1 @@
+"""Placeholder wide_sparse_mlp."""

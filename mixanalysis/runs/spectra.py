@@ -1,0 +1,207 @@
+"""One analysis with its folder of tables and figures, for the commands that aren't the whole report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mixanalysis import representation, width
+from mixanalysis.errors import UsageError
+from mixanalysis.network import Network
+from mixanalysis.report.figures import spectrum_sweep, spectrum_training
+from mixanalysis.report.similarity.drawings import Drawing
+from mixanalysis.report.style import COLUMN, PAPER, TEXT, FigureStyle
+from mixanalysis.results import WIDTH_OPTIMA, records
+from mixanalysis.runs.folder import Invocation, Stage, opened
+from mixanalysis.runs.report import spectrum_drawings, width_drawings
+from mixanalysis.selection import matching
+from mixanalysis.spectra import SpectrumResult, spectrum
+from mixanalysis.spectra.analysis import LEVEL
+from mixanalysis.spectra.nulls import VarianceSource
+from mixanalysis.spectra.sweep import Convention, sweep
+
+
+def spectrum_report(
+    networks: Sequence[Network],
+    out: Path,
+    request: Invocation,
+    *,
+    variance: VarianceSource = "fitted",
+    level: float = LEVEL,
+    shuffles: int = 0,
+    seed: int = 0,
+    layers: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    products: bool = False,
+    initial: Network | None = None,
+    over_training: bool = False,
+    jobs: int = 1,
+    look: FigureStyle = PAPER,
+    force: bool = False,
+    stage: Stage = lambda _name: None,
+) -> SpectrumResult:
+    """Spectra of all layers, written to `out`; the parameters are those of `spectra.spectrum`.
+
+    Args:
+        networks: one or more.
+        out: the folder.
+        request: what was asked for.
+        variance: entry variance of the null.
+        level: probability with which noise may exceed a layer's threshold.
+        shuffles: draws of the model-free null.
+        seed: of shuffles and Lanczos iterations.
+        layers: patterns of layers to keep.
+        exclude: patterns of layers to leave out.
+        products: analyse products of a block's layers.
+        initial: analyse W - W0.
+        over_training: also draw s_max, edge and outliers against the epoch of the checkpoints of one run.
+        jobs: layers at once.
+        look: file format and style of the figures.
+        force: also write into a folder that holds files of others.
+        stage: asked for a progress callback.
+
+    Raises:
+        UsageError: the folder holds files of others, or the checkpoints of a run don't tell their epochs.
+        NothingToAnalyseError: no layer has one of the wanted names.
+    """
+    steps = epochs_of(networks) if over_training else {}
+    inputs = [*networks, *([] if initial is None else [initial])]
+    with opened(out, request, networks=inputs, look=look, force=force) as folder:
+        result = spectrum(
+            *networks,
+            variance=variance,
+            level=level,
+            shuffles=shuffles,
+            seed=seed,
+            layers=matching(layers, exclude),
+            products=products,
+            initial=initial,
+            jobs=jobs,
+            progress=stage("spectra"),
+        )
+        folder.table("spectrum", result.summary)
+        folder.table("spectrum_outliers", result.outliers)
+        folder.table("singular_values", result.values)
+        drawings = spectrum_drawings(result)
+        for name, size, draw, arguments, _ in drawings:
+            folder.figure(name, draw, size, *arguments)
+        if over_training:
+            folder.figure("spectrum_training", spectrum_training, (TEXT, 3.4), result.summary, steps)
+    return result
+
+
+def epochs_of(networks: Sequence[Network]) -> dict[str, int]:
+    """Epoch of each checkpoint of a run: by its training record, or else the last number in its name.
+
+    Raises:
+        UsageError: there is one checkpoint only, or one that doesn't tell its epoch.
+    """
+    if len(networks) < 2:
+        raise UsageError("--over-training needs several checkpoints of one run")
+    steps = {}
+    for network in networks:
+        recorded = network.provenance.training.get("epochs_done", network.provenance.training.get("epochs"))
+        numbers = re.findall(r"\d+", network.label)
+        if recorded is None and not numbers:
+            raise UsageError(f"{network.label}: neither its training record nor its name tells its epoch")
+        steps[network.label] = int(numbers[-1]) if recorded is None else int(recorded)
+    return steps
+
+
+def sweep_report(
+    out: Path,
+    request: Invocation,
+    *,
+    omega: float,
+    expansion: float,
+    widths: Sequence[int],
+    convention: Convention,
+    seeds: int,
+    look: FigureStyle = PAPER,
+    force: bool = False,
+    stage: Stage = lambda _name: None,
+) -> pd.DataFrame:
+    """Largest singular value of masked noise against its width (HK Fig. 4, right), written to `out`.
+
+    Raises:
+        UsageError: the folder holds files of others, or a number is out of range.
+    """
+    with opened(out, request, look=look, force=force) as folder:
+        table = sweep(omega, expansion, widths, convention=convention, seeds=seeds, progress=stage("sweep"))
+        folder.table("spectrum_sweep", table)
+        folder.figure("spectrum_sweep", spectrum_sweep, (COLUMN, 3.0), table)
+    return table
+
+
+@dataclass(frozen=True, eq=False)
+class WidthResult:
+    """Lines at fixed Omega, their optima, and networks as points."""
+
+    lines: pd.DataFrame
+    channels: pd.DataFrame
+    optima: pd.DataFrame
+    points: pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        optima = representation.table("Widest Mixer at fixed Omega", self.optima)
+        return optima + representation.table("Networks", self.points)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        return {
+            "width_optima": records(self.optima),
+            "width_points": records(self.points),
+            "width_line": records(self.lines),
+            "width_channels": records(self.channels),
+        }
+
+
+def width_report(
+    networks: Sequence[Network],
+    omegas: Sequence[float],
+    expansions: tuple[float, float],
+    out: Path,
+    request: Invocation,
+    *,
+    look: FigureStyle = PAPER,
+    force: bool = False,
+) -> WidthResult:
+    """Lines p(m) and m(C) for each Omega and for that of each network, written to `out`.
+
+    Args:
+        networks: drawn as points; their own Omegas give lines too.
+        omegas: average connections of a layer.
+        expansions: (gamma_S, gamma_C) of the lines of `omegas`.
+        out: the folder.
+        request: what was asked for.
+        look: file format and style of the figures.
+        force: also write into a folder that holds files of others.
+
+    Raises:
+        UsageError: neither networks nor Omegas, or an Omega or expansion that isn't a positive number.
+    """
+    wanted: list[tuple[float, tuple[float, float]]] = [(omega, expansions) for omega in omegas]
+    if not wanted and not networks:
+        raise UsageError("give --omega, or checkpoints whose own Omega to use")
+    wanted += [(network.omega, (network.expansion, network.expansion)) for network in networks]
+    wanted = width.distinct(wanted)
+    result = WidthResult(
+        pd.concat([width.line(omega, width.mean_expansion(gammas)) for omega, gammas in wanted], ignore_index=True),
+        pd.concat([width.channel_line(omega, gammas) for omega, gammas in wanted], ignore_index=True),
+        WIDTH_OPTIMA.frame(width.optimum_row(omega, gammas) for omega, gammas in wanted),
+        width.points(networks),
+    )
+    with opened(out, request, networks=networks, look=look, force=force) as folder:
+        folder.table("width_line", result.lines)
+        folder.table("width_channels", result.channels)
+        folder.table("width_optima", result.optima)
+        folder.table("width_points", result.points)
+        drawings: list[Drawing] = width_drawings(result.lines, result.channels, result.points)
+        for name, size, draw, arguments, _ in drawings:
+            folder.figure(name, draw, size, *arguments)
+    return result

@@ -1,0 +1,257 @@
+"""A network's features, or the Gram matrices of its layers, from a file in its place.
+
+For each batch the file holds the SHA-256 of the inputs, so that networks are compared on the same examples in the same
+order, or not at all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from mixanalysis.datasets import Dataset
+from mixanalysis.errors import CheckpointError, DataError, NothingToAnalyseError, UsageError
+from mixanalysis.families.sizes import FAMILIES
+from mixanalysis.network import Provenance, from_dict
+from mixanalysis.similarity.estimators import Estimator
+from mixanalysis.similarity.extractors import Control, Layer, Observation, RawBatch, why_not_finite
+from mixanalysis.similarity.grams import Kernel
+
+KEY = "mixanalysis.features"
+"""The metadata key of these files."""
+
+FORMAT = 1
+SUFFIX = ".features.safetensors"
+DIGESTS = "inputs.sha256"
+
+What = Literal["grams", "features"]
+"""Lower triangles of each batch's Gram matrices in float32, or the features themselves."""
+
+
+def triangle(n: int) -> int:
+    """Cells of the lower triangle of an n x n matrix, diagonal and all."""
+    return n * (n + 1) // 2
+
+
+def tensor_name(what: What, layer: str) -> str:
+    """Under which name the file holds a layer."""
+    return f"{what}/{layer}"
+
+
+def is_stored(path: str | Path) -> bool:
+    """Whether a file holds features, by its content."""
+    return _metadata(Path(path)) is not None
+
+
+def _metadata(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            if file.read(16)[8:9] != b"{":
+                return None
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get(KEY)
+    except (OSError, SafetensorError):
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A network whose layers lie in a file; a source of features like a `FeatureExtractor`.
+
+    Attributes:
+        label: name of the network.
+        provenance: the file.
+        what: Gram matrices or features.
+        kernel: of the Gram matrices.
+        layers: as they were found.
+        reasons: for a layer's position, why it has no similarity in the first batch where it has none.
+        rows: images of each batch.
+        data: name, split and fingerprint of the data.
+        description: which tensors these are, and what of them was kept.
+        config: the network's configuration, where it is known.
+        seed: of its training, where that was recorded.
+        trained: whether it was trained at all, None where that wasn't recorded.
+        control: what it stands for.
+        density: mean density p of its mixing layers, None where that isn't known.
+    """
+
+    label: str
+    provenance: Provenance
+    what: What
+    kernel: Kernel
+    layers: tuple[Layer, ...]
+    reasons: Mapping[int, str]
+    rows: tuple[int, ...]
+    data: Mapping[str, str]
+    description: str
+    config: object = None
+    seed: int | None = None
+    trained: bool | None = None
+    control: Control = ""
+    density: float | None = None
+
+    @classmethod
+    def open(cls, path: str | Path) -> Stored:
+        """Open a file that `store` wrote.
+
+        Raises:
+            CheckpointError: it is none, damaged, or of a later version.
+        """
+        path = Path(path)
+        text = _metadata(path)
+        if text is None:
+            raise CheckpointError(f"{path}: holds no features; `mixanalysis features` writes such files")
+        try:
+            facts = json.loads(text)
+            if facts["format"] != FORMAT:
+                message = f"{path}: has version {facts['format']} of the format, not {FORMAT}; update mixanalysis"
+                raise CheckpointError(message)
+            layers = tuple(Layer(name, role, size, tuple(aliases)) for name, role, size, aliases in facts["layers"])
+            size, examples = facts["batch_size"], facts["examples"]
+            return cls(
+                facts["label"],
+                Provenance(path, "safetensors", "none", f"stored {facts['what']}"),
+                facts["what"],
+                Kernel(**facts["kernel"]),
+                layers,
+                {int(position): reason for position, reason in facts["reasons"].items()},
+                tuple(min(size, examples - first) for first in range(0, examples, size)),
+                facts["data"],
+                facts["description"],
+                _config(facts),
+                facts["seed"],
+                facts["trained"],
+                "",
+                facts["density"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path}: damaged metadata: {type(error).__name__}: {error}") from None
+
+    def only(self, keep: Callable[[str], bool], control: Control = "") -> Stored:
+        """With some layers alone, and standing for something.
+
+        Raises:
+            NothingToAnalyseError: no layer is kept.
+        """
+        kept = [place for place, layer in enumerate(self.layers) if keep(layer.name)]
+        if not kept:
+            some = ", ".join(layer.name for layer in self.layers[:4])
+            raise NothingToAnalyseError(f"{self.label}: no layer left to analyse; layers are called {some}, ...")
+        return replace(
+            self,
+            control=control,
+            layers=tuple(self.layers[place] for place in kept),
+            reasons={new: self.reasons[old] for new, old in enumerate(kept) if old in self.reasons},
+        )
+
+    def check(self, estimator: Estimator) -> None:
+        """Refuse an estimator that the file can't serve.
+
+        Raises:
+            UsageError: Gram matrices of batches are there, and an estimator over all images or of another kernel is
+                wanted.
+        """
+        path = self.provenance.path
+        if self.what == "grams" and estimator.full:
+            raise UsageError(f"{path}: holds Gram matrices of batches; full-data estimators need --what features")
+        if self.what == "grams" and estimator.kernel != self.kernel:
+            raise UsageError(f"{path}: its Gram matrices are of the kernel {self.kernel}, not {estimator.kernel}")
+
+    @cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of each batch's inputs."""
+        return tuple(row.numpy().tobytes() for row in self._file.get_tensor(DIGESTS))
+
+    @cached_property
+    def _file(self) -> Any:
+        return safe_open(self.provenance.path, framework="pt")
+
+    @cached_property
+    def _starts(self) -> tuple[int, ...]:
+        """Where each batch begins in a layer's tensor."""
+        lengths = self.rows if self.what == "features" else [triangle(n) for n in self.rows]
+        return tuple(itertools.accumulate(lengths, initial=0))
+
+    def observe(self, raw: RawBatch, make: Callable[[Tensor], Tensor | None]) -> Observation:
+        """The layers of one batch, with what `make` made of their features; Gram matrices are there already.
+
+        Raises:
+            DataError: the batch isn't the one that the network has seen.
+        """
+        self._agree(raw)
+        start, stop = self._starts[raw.index : raw.index + 2]
+        values: list[Tensor | None] = []
+        reasons: dict[int, str] = {}
+        for position, layer in enumerate(self.layers):
+            if layer.size == 0:
+                values.append(None)
+                reasons[position] = "never ran"
+                continue
+            part = self._file.get_slice(tensor_name(self.what, layer.name))[start:stop]
+            value = make(part) if self.what == "features" else _triangle(part, raw.examples)
+            if value is None:
+                known = self.reasons.get(position, "not finite")
+                reasons[position] = why_not_finite(part, raw.first) if self.what == "features" else known
+            values.append(value)
+        return Observation(self.layers, tuple(values), reasons)
+
+    def _agree(self, raw: RawBatch) -> None:
+        path, index = self.provenance.path, raw.index
+        if index >= len(self.rows):
+            raise DataError(f"{path}: holds {sum(self.rows)} images, the data more; use --limit {sum(self.rows)}")
+        if raw.examples != self.rows[index]:
+            raise DataError(
+                f"{path}: its batch {index} has {self.rows[index]} images, here it has {raw.examples}; use "
+                f"--batch-size {self.rows[0]}, and a --limit that cuts no batch"
+            )
+        if not _unseen(raw) and raw.digest != self.digests[index]:
+            raise DataError(
+                f"{path}: batch {index} isn't the one that {self.label} has seen: its images differ; the file was "
+                f"written for {self.data['name']} ({self.data['split']})"
+            )
+
+
+def _config(facts: Mapping[str, Any]) -> object:
+    if facts["config"] is None or facts["family"] not in FAMILIES:
+        return None
+    return from_dict(FAMILIES[facts["family"]].config, facts["config"])
+
+
+def _triangle(cells: Tensor, n: int) -> Tensor | None:
+    """The lower triangle of a Gram matrix, as `Kernel.triangle` gives it."""
+    if not bool(cells.isfinite().all()):
+        return None
+    matrix = cells.new_zeros(n, n)
+    matrix[torch.tril_indices(n, n).unbind()] = cells
+    return matrix
+
+
+def _unseen(raw: RawBatch) -> bool:
+    return isinstance(raw.content, Dataset) and raw.content.images.shape[1] == 0
+
+
+def replay(stored: Sequence[Stored]) -> Dataset:
+    """A data set without pixels, that stands for the one which files of features were all written for.
+
+    Raises:
+        DataError: they weren't written for the same batches.
+    """
+    first = stored[0]
+    for other in stored[1:]:
+        for index, (a, b) in enumerate(itertools.zip_longest(first.digests, other.digests)):
+            if a != b:
+                raise DataError(
+                    f"{first.provenance.path} and {other.provenance.path}: batch {index} isn't the same in both: write "
+                    "them with the same --data, --limit and --batch-size"
+                )
+    split: Any = first.data["split"]
+    return Dataset(first.data["name"], split, torch.empty(sum(first.rows), 0, 1, 1), None, classes=0)
