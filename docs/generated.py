@@ -75,7 +75,7 @@ def operators() -> str:
 
 def schemas() -> str:
     """Every table that is written, with its columns."""
-    from mixanalysis.results import SCHEMAS
+    from mixanalysis.runs.schemas import SCHEMAS
 
     parts = []
     for schema in SCHEMAS.values():

@@ -11,10 +11,60 @@ import pandas as pd
 
 from mixanalysis.errors import UsageError
 from mixanalysis.network import Network
-from mixanalysis.results import WIDTH_CHANNELS, WIDTH_LINE, WIDTH_POINTS
+from mixanalysis.results import NETWORK, Schema
 
 Expansion = float | tuple[float, float]
 """gamma, or (gamma_S, gamma_C) where token and channel mixing expand differently."""
+
+WIDTH_LINE = Schema.of(
+    "width_line",
+    ("omega", "connections", "fixed average connections of a layer, Omega"),
+    ("expansion", "", "gamma"),
+    ("width", "features", "effective width m"),
+    ("density", "", "p(m) = Omega / (gamma m^2)"),
+    ("mixer", "", "whether a Mixer of this width exists at this Omega"),
+    keys=("omega", "expansion", "width"),
+)
+
+WIDTH_CHANNELS = Schema.of(
+    "width_channels",
+    ("omega", "connections", "fixed average connections of a layer, Omega"),
+    ("expansion_token", "", "gamma_S"),
+    ("expansion_channel", "", "gamma_C"),
+    ("channels", "", "C"),
+    ("tokens", "", "S(C), a real number"),
+    ("width", "features", "effective width m = S C"),
+    ("density", "", "(1/S + 1/C) / 2"),
+    keys=("omega", "expansion_token", "expansion_channel", "channels"),
+)
+
+WIDTH_OPTIMA = Schema.of(
+    "width_optima",
+    ("omega", "connections", "fixed average connections of a layer, Omega"),
+    ("expansion_token", "", "gamma_S"),
+    ("expansion_channel", "", "gamma_C"),
+    ("tokens", "", "S of the widest Mixer, a real number"),
+    ("channels", "", "C of it"),
+    ("width", "features", "its effective width m*"),
+    ("density", "", "its density p*"),
+    ("narrowest_mixer", "features", "width of the narrowest Mixer, of one token or one channel"),
+    ("narrowest_sparse", "features", "width of the narrowest SW-MLP, at p = 1"),
+    keys=("omega", "expansion_token", "expansion_channel"),
+)
+
+WIDTH_POINTS = Schema.of(
+    "width_points",
+    NETWORK,
+    ("family", "", "kind of network"),
+    ("width", "features", "effective width m"),
+    ("density", "", "mean density p of the mixing layers"),
+    ("expansion", "", "gamma for which Omega = p gamma m^2"),
+    ("omega", "connections", "average connections of a mixing layer, Omega"),
+    ("widest_mixer", "features", "width m* = (Omega/gamma)^(2/3) of the widest Mixer at this Omega"),
+    keys=("network",),
+)
+
+SCHEMAS = (WIDTH_LINE, WIDTH_CHANNELS, WIDTH_OPTIMA, WIDTH_POINTS)
 
 
 @dataclass(frozen=True)
@@ -106,7 +156,7 @@ def line(omega: float, expansion: float = 1.0, widths: Iterable[float] | None = 
             times the widest Mixer, and that of the widest Mixer.
 
     Returns:
-        `results.WIDTH_LINE`, a row per width.
+        `WIDTH_LINE`, a row per width.
 
     Raises:
         UsageError: Omega or gamma is not positive, or a width is so small that p would pass 1.
@@ -137,7 +187,7 @@ def channel_line(omega: float, expansion: Expansion = 1.0, channels: Iterable[fl
         channels: channels C; by default 101 of them, evenly spaced in log C, over all C with at least one token.
 
     Returns:
-        `results.WIDTH_CHANNELS`, a row per C.
+        `WIDTH_CHANNELS`, a row per C.
     """
     gamma_s, gamma_c = _pair(omega, expansion)
     if channels is None:
@@ -161,7 +211,7 @@ def channel_line(omega: float, expansion: Expansion = 1.0, channels: Iterable[fl
 
 
 def points(networks: Iterable[Network]) -> pd.DataFrame:
-    """Each network as a point (m, p) with its own Omega: `results.WIDTH_POINTS`."""
+    """Each network as a point (m, p) with its own Omega: `WIDTH_POINTS`."""
     return WIDTH_POINTS.frame(
         {
             "network": network.label,
@@ -177,7 +227,7 @@ def points(networks: Iterable[Network]) -> pd.DataFrame:
 
 
 def optimum_row(omega: float, expansion: Expansion) -> dict[str, float]:
-    """A row of `results.WIDTH_OPTIMA`."""
+    """A row of `WIDTH_OPTIMA`."""
     gamma_s, gamma_c = _pair(omega, expansion)
     best = optimum(omega, expansion)
     return {

@@ -8,18 +8,12 @@ import numpy as np
 import pandas as pd
 
 from mixanalysis import width
+from mixanalysis.network.schemas import LAYERS, NETWORKS
 from mixanalysis.report.html import Contents
-from mixanalysis.results import (
-    CKA_CELLS,
-    CKA_DIAGONAL,
-    LAYERS,
-    NETWORKS,
-    SINGULAR_VALUES,
-    SPECTRUM,
-    SPECTRUM_OUTLIERS,
-    WIDTH_POINTS,
-)
+from mixanalysis.similarity.schemas import CKA_CELLS, CKA_DIAGONAL
 from mixanalysis.spectra.nulls import Null
+from mixanalysis.spectra.schemas import SINGULAR_VALUES, SPECTRUM, SPECTRUM_OUTLIERS
+from mixanalysis.width import WIDTH_POINTS
 
 OMEGA, GAMMA = 4096.0, 2.0
 HOW = {"estimator": "cka/kernel=linear", "features": "block outputs", "data": "digits (test)"}

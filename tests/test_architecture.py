@@ -23,6 +23,7 @@ FLOORS = (
     ("features",),
     ("similarity", "spectra", "width"),
     ("training",),
+    ("schemas",),
     ("report",),
     ("runs",),
     ("papers",),

@@ -20,7 +20,7 @@ from mixanalysis import spectra
 from mixanalysis.checkpoints import containers, dcp
 from mixanalysis.families.loading import LAYOUTS
 from mixanalysis.families.sizes import FAMILIES
-from mixanalysis.results import SCHEMAS
+from mixanalysis.runs.schemas import SCHEMAS
 from mixanalysis.similarity.estimators import Estimator
 from mixanalysis.similarity.measures import MEASURES
 from mixanalysis.spectra import nulls

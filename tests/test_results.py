@@ -8,8 +8,17 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
-from mixanalysis.results import SCHEMAS, plain, records, to_json
+import mixanalysis as mx
+from cases import NETWORKS, network_of
+from mixanalysis.datasets import Dataset
+from mixanalysis.results import plain, records, to_json
+from mixanalysis.runs.schemas import SCHEMAS
+from mixanalysis.schemas import ROOMS
+from mixanalysis.similarity import FeatureExtractor
+from mixanalysis.spectra import tracy_widom
 
 schemas = pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 
@@ -59,6 +68,37 @@ def test_every_column_says_what_it_means(schema):
 
 def test_tables_are_found_by_their_names():
     assert all(schema.name == name for name, schema in SCHEMAS.items())
+    rooms = [schema for room in ROOMS for schema in room.SCHEMAS]
+    assert len({schema.name for schema in rooms}) == len(rooms)
+
+
+class TestMeanings:
+    """Columns of one name in several tables are described by what computes each."""
+
+    @staticmethod
+    def meaning(table, name):
+        return next(column.meaning for column in SCHEMAS[table].columns if column.name == name)
+
+    def test_p_values_of_cka_are_shares_of_random_pairings(self):
+        images = torch.randn(16, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        data = Dataset("made up", "test", images, None, classes=0)
+        module = nn.Sequential(nn.Linear(4, 3), nn.Tanh()).double()
+        extractor = FeatureExtractor("a", module, {"first": "0", "last": "1"})
+        shares = mx.cka(extractor, data=data, batch_size=8, permutations=19).cells["p_value"].to_numpy() * 20
+        np.testing.assert_allclose(shares, np.round(shares))
+        assert 1 <= shares.min() <= shares.max() <= 20
+        assert self.meaning("cka", "p_value").startswith("share of random pairings of examples")
+        assert mx.cka(extractor, data=data, batch_size=8).cells["p_value"].isna().all()
+        assert self.meaning("cka", "p_value").endswith("empty without any")
+
+    def test_p_values_of_spectra_are_tracy_widom_s(self, tmp_path):
+        row = mx.spectrum(network_of(NETWORKS["mlp"], tmp_path / "mlp.safetensors")).summary.iloc[0]
+        assert row["p_value"] == tracy_widom.sf(row["z"])
+        assert self.meaning("spectrum", "p_value").startswith("Tracy-Widom probability of a larger s_max")
+
+    def test_no_table_borrows_the_other_s_words(self):
+        assert "Tracy-Widom" not in "".join(column.meaning for column in SCHEMAS["cka"].columns)
+        assert "pairings" not in "".join(column.meaning for column in SCHEMAS["spectrum"].columns)
 
 
 def test_records_are_plain():

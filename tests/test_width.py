@@ -16,7 +16,7 @@ from mixanalysis import width
 from mixanalysis.errors import UsageError
 from mixanalysis.families.mixer.network import MixerConfig
 from mixanalysis.network import Patches
-from mixanalysis.results import WIDTH_CHANNELS, WIDTH_LINE, WIDTH_OPTIMA, WIDTH_POINTS
+from mixanalysis.width import WIDTH_CHANNELS, WIDTH_LINE, WIDTH_OPTIMA, WIDTH_POINTS
 
 laws = settings(deadline=None, max_examples=100)
 omegas = st.floats(1.0, 1e12)

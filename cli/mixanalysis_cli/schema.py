@@ -135,7 +135,7 @@ def command(
     """Say what a command answers with --json, and what the columns of a table mean."""
     from mixanalysis.errors import UsageError
     from mixanalysis.papers.schemas import TABLES
-    from mixanalysis.results import SCHEMAS
+    from mixanalysis.runs.schemas import SCHEMAS
     from mixanalysis.selection import did_you_mean
 
     every = SCHEMAS | TABLES

@@ -25,8 +25,8 @@ def spectrum_histograms(
 
     Args:
         fig: where to draw.
-        summary: rows of `results.SPECTRUM`.
-        values: rows of `results.SINGULAR_VALUES` of the same layers.
+        summary: rows of `SPECTRUM`.
+        values: rows of `SINGULAR_VALUES` of the same layers.
         laws: the null of each (network, layer) that has one, for its density.
     """
     columns = min(4, len(summary))
@@ -68,7 +68,7 @@ def _grid(fig: Figure | SubFigure, count: int, columns: int) -> list[Axes]:
 
 
 def spectrum_histogram(ax: Axes, layer: pd.Series, own: pd.DataFrame, law: nulls.Null | None) -> None:
-    """One panel: a layer's row of `results.SPECTRUM`, its rows of `results.SINGULAR_VALUES`, and its null."""
+    """One panel: a layer's row of `SPECTRUM`, its rows of `SINGULAR_VALUES`, and its null."""
     singular = own["singular_value"].to_numpy()
     edges = bin_edges(float(layer["s_max"]), float(layer["null_edge"]), len(singular))
     top = float(edges[-1])
@@ -115,7 +115,7 @@ def beyond_edge(spectra: pd.DataFrame) -> pd.Series:
     """Which layers reach beyond the edge of noise: p below `SIGNIFICANT` over the layers of the network (Bonferroni).
 
     Args:
-        spectra: rows of `results.SPECTRUM`.
+        spectra: rows of `SPECTRUM`.
     """
     return spectra["p_value"] < SIGNIFICANT / spectra.groupby("network")["layer"].transform("size")
 
@@ -146,7 +146,7 @@ def spectrum_training(fig: FigureBase, summary: pd.DataFrame, steps: Mapping[str
 
     Args:
         fig: where to draw.
-        summary: rows of `results.SPECTRUM` of several checkpoints of one run.
+        summary: rows of `SPECTRUM` of several checkpoints of one run.
         steps: epoch of each checkpoint, by its label.
     """
     left, right = fig.subplots(1, 2)
@@ -170,7 +170,7 @@ def spectrum_sweep(place: FigureBase | Axes, table: pd.DataFrame) -> None:
 
     Args:
         place: the figure, or the axes, to draw on.
-        table: rows of `results.SPECTRUM_SWEEP`.
+        table: rows of `SPECTRUM_SWEEP`.
     """
     ax = axes_of(place)
     wide = table["expansion"] * table["width"]
@@ -196,8 +196,8 @@ def width_lines(place: FigureBase | Axes, lines: pd.DataFrame, points: pd.DataFr
 
     Args:
         place: the figure, or the axes, to draw on.
-        lines: rows of `results.WIDTH_LINE`.
-        points: rows of `results.WIDTH_POINTS`; may be empty.
+        lines: rows of `WIDTH_LINE`.
+        points: rows of `WIDTH_POINTS`; may be empty.
     """
     ax = axes_of(place)
     for index, (key, table) in enumerate(lines.groupby(["omega", "expansion"], sort=False)):
@@ -239,7 +239,7 @@ def width_lines(place: FigureBase | Axes, lines: pd.DataFrame, points: pd.DataFr
 
 
 def channel_lines(fig: FigureBase, table: pd.DataFrame) -> None:
-    """m(C) and p(C) of Mixers at fixed Omega (HK Fig. 3); `table` holds rows of `results.WIDTH_CHANNELS`."""
+    """m(C) and p(C) of Mixers at fixed Omega (HK Fig. 3); `table` holds rows of `WIDTH_CHANNELS`."""
     left, right = fig.subplots(1, 2)
     for index, (key, rows) in enumerate(table.groupby(["omega", "expansion_token", "expansion_channel"], sort=False)):
         connections, gamma_s, gamma_c = key

@@ -52,16 +52,16 @@ def findings(
     """One finding a topic, also where it is that there is nothing to find.
 
     Args:
-        diagonal: rows of `results.CKA_DIAGONAL`; the first row's `network_a` is the reference.
-        spectra: rows of `results.SPECTRUM`.
-        points: rows of `results.WIDTH_POINTS`.
-        cells: rows of `results.CKA_CELLS`, for networks whose depths differ.
+        diagonal: rows of `CKA_DIAGONAL`; the first row's `network_a` is the reference.
+        spectra: rows of `SPECTRUM`.
+        points: rows of `WIDTH_POINTS`.
+        cells: rows of `CKA_CELLS`, for networks whose depths differ.
     """
     return similarity_finding(diagonal, cells), spectra_finding(spectra), width_finding(points)
 
 
 def compared(diagonal: pd.DataFrame) -> pd.DataFrame:
-    """The reference network's pairs that have a mean, most similar first; `diagonal` holds `results.CKA_DIAGONAL`."""
+    """The reference network's pairs that have a mean, most similar first; `diagonal` holds `CKA_DIAGONAL`."""
     return by_mean(diagonal[diagonal["network_a"] == diagonal.iloc[0]["network_a"]])
 
 
@@ -69,8 +69,8 @@ def similarity_finding(diagonal: pd.DataFrame, cells: pd.DataFrame | None = None
     """Which network is most and which least similar to the reference, against floor and ceiling.
 
     Args:
-        diagonal: rows of `results.CKA_DIAGONAL`; the first row's `network_a` is the reference.
-        cells: rows of `results.CKA_CELLS`, for networks whose depths differ.
+        diagonal: rows of `CKA_DIAGONAL`; the first row's `network_a` is the reference.
+        cells: rows of `CKA_CELLS`, for networks whose depths differ.
     """
     reference = str(diagonal.iloc[0]["network_a"])
     if (diagonal["relation"] == "itself").all():
@@ -163,7 +163,7 @@ def ranking(reference: str, rows: pd.DataFrame) -> str:
 
     Args:
         reference: label of the network that the others are compared with.
-        rows: its rows of `results.CKA_DIAGONAL`, most similar first.
+        rows: its rows of `CKA_DIAGONAL`, most similar first.
     """
     text = str(rows.iloc[0]["network_b"])
     for above, below in itertools.pairwise(rows.itertuples()):
@@ -200,7 +200,7 @@ def spectrum_table(spectra: pd.DataFrame) -> pd.DataFrame:
 
 
 def spectra_finding(spectra: pd.DataFrame) -> Finding:
-    """How many layers reach beyond the edge of noise, and which furthest; `spectra` holds `results.SPECTRUM`."""
+    """How many layers reach beyond the edge of noise, and which furthest; `spectra` holds `SPECTRUM`."""
     table = spectrum_table(spectra)
     layers, beyond = int(table["layers"].sum()), int(table["beyond"].sum())
     if table["ratio"].isna().all():
@@ -231,7 +231,7 @@ def spectra_finding(spectra: pd.DataFrame) -> Finding:
 
 
 def width_finding(points: pd.DataFrame) -> Finding:
-    """Where each network stands relative to the widest Mixer m* of its own Omega; `points`: `results.WIDTH_POINTS`."""
+    """Where each network stands relative to the widest Mixer m* of its own Omega; `points`: `WIDTH_POINTS`."""
     known = points[points["width"].notna() & (points["widest_mixer"] > 0)]
     if known.empty:
         return Finding("width", "No network has an effective width", (), {})

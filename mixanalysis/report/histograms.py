@@ -23,8 +23,8 @@ def outlier_values(layer: pd.Series, own: pd.DataFrame) -> NDArray[np.float64]:
     """A layer's outliers, largest first, each as often as it occurs in the independent factor.
 
     Args:
-        layer: its row of `results.SPECTRUM`.
-        own: its rows of `results.SINGULAR_VALUES`.
+        layer: its row of `SPECTRUM`.
+        own: its rows of `SINGULAR_VALUES`.
     """
     copies = (own["multiplicity"] // max(int(layer["copies"]), 1)).astype(int)
     values: NDArray[np.float64] = np.repeat(own["singular_value"].to_numpy(dtype=float), copies)

@@ -32,7 +32,7 @@ def printed(
 
     Args:
         sources: records of the checkpoints and of the data, as the manifest has them, and versions of libraries.
-        summary: rows of `results.NETWORKS`; the first is the one that the others are compared with.
+        summary: rows of `NETWORKS`; the first is the one that the others are compared with.
         found: what stands out.
         similarity: of all pairs.
         spectra: of all layers.

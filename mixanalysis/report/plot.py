@@ -19,10 +19,10 @@ from mixanalysis.report.similarity import figures as cka_figures
 from mixanalysis.report.similarity.drawings import means_height
 from mixanalysis.report.similarity.figures import Scale
 from mixanalysis.report.style import COLUMN, TEXT, axes_of, figure
-from mixanalysis.results import WIDTH_POINTS
 from mixanalysis.selection import did_you_mean
 from mixanalysis.similarity import CKAResult
 from mixanalysis.spectra import SpectrumResult
+from mixanalysis.width import WIDTH_POINTS
 
 __all__ = ["cka_heatmap", "cka_means", "cka_profile", "spectrum_edges", "spectrum_histogram", "width_lines"]
 

@@ -17,10 +17,20 @@ from torch.utils.flop_counter import FlopCounterMode
 from mixanalysis.families.sizes import FAMILIES
 from mixanalysis.network import UNKNOWN, Config, MixingLayer, Network
 from mixanalysis.operators import Masked, Operator
-from mixanalysis.results import PLAN
+from mixanalysis.results import NETWORK, Schema
 from mixanalysis.spectra import nulls, targets
 from mixanalysis.spectra.analysis import PROBES, STEPS, TOP
 from mixanalysis.spectra.targets import Target
+
+PLAN = Schema.of(
+    "plan",
+    NETWORK,
+    ("layer", "", "block or layer, or what is done with all of them"),
+    ("size", "", "features of an image, shape of the matrix that is decomposed, or weights"),
+    ("operations", "", "floating-point operations, estimated from shapes"),
+    ("memory", "bytes", "held for it at once, estimated from shapes"),
+    keys=("network", "layer"),
+)
 
 SMALL_CALL = 2e-5
 """Seconds that one operation on tensors takes at least."""
@@ -49,7 +59,7 @@ class Cost:
     """What an analysis will cost.
 
     Attributes:
-        rows: a row per layer (`results.PLAN`).
+        rows: a row per layer (`PLAN`).
         calls: operations on tensors, which take their time however small the tensors are.
         memory: bytes held at once.
         unknown: what it couldn't be told of.

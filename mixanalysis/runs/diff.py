@@ -11,8 +11,21 @@ import numpy as np
 import pandas as pd
 
 from mixanalysis.errors import ReportError
-from mixanalysis.results import DIFFERENCES, SCHEMAS, plain
+from mixanalysis.results import Schema, plain
 from mixanalysis.runs.manifest import Manifest
+from mixanalysis.schemas import ANALYSES
+
+DIFFERENCES = Schema.of(
+    "differences",
+    ("part", "", "parameters, inputs, data, versions, files, or the table as its file is called"),
+    ("kind", "", "changed, only in a, or only in b"),
+    ("row", "", "which row, parameter, input, library or file"),
+    ("column", "", "column of a table, or field of an input or of the data"),
+    ("a", "", "what the first report has; empty where it has nothing"),
+    ("b", "", "what the second has"),
+    ("difference", "", "b - a of two numbers"),
+    keys=("part", "kind", "row", "column"),
+)
 
 INDIFFERENT = frozenset({"output", "config", "json", "quiet", "verbose", "dry_run", "force"})
 """Parameters that no result depends on."""
@@ -24,7 +37,7 @@ Row = dict[str, Any]
 
 
 def compare(a: Manifest, b: Manifest, tolerance: float = 0.0, *, tables_only: bool = False) -> pd.DataFrame:
-    """Everything that two output folders differ in (`results.DIFFERENCES`); no rows where they are equal.
+    """Everything that two output folders differ in (`DIFFERENCES`); no rows where they are equal.
 
     Times, paths of inputs, and where and how a result was shown make no difference. Tables are compared by their key
     columns, other files by their SHA-256.
@@ -44,7 +57,7 @@ def compare(a: Manifest, b: Manifest, tolerance: float = 0.0, *, tables_only: bo
     names = [name for name in a.outputs if name in b.outputs and _is_table(name)]
     for name in names:
         table = name.removeprefix("tables/").removesuffix(".csv")
-        keys = SCHEMAS[table].keys if table in SCHEMAS else ()
+        keys = ANALYSES[table].keys if table in ANALYSES else ()
         found = compare_tables(read_table(a, name), read_table(b, name), keys, tolerance)
         rows += [{"part": table, **row} for row in found]
     return DIFFERENCES.frame(rows)

@@ -14,6 +14,7 @@ from mixanalysis.errors import UsageError
 from mixanalysis.families.loading import load_all
 from mixanalysis.features import Position, accuracy
 from mixanalysis.network import Network
+from mixanalysis.network.schemas import LAYERS, NETWORKS
 from mixanalysis.report import figures
 from mixanalysis.report.findings import findings
 from mixanalysis.report.html import Contents, write_html
@@ -21,7 +22,6 @@ from mixanalysis.report.pdf import write_pdf
 from mixanalysis.report.pdf_content import printed
 from mixanalysis.report.similarity.drawings import Drawing, similarity_drawings, slugs
 from mixanalysis.report.style import TEXT, FigureFormat, FigureStyle, StyleName
-from mixanalysis.results import LAYERS, NETWORKS
 from mixanalysis.runs.cka import CKASettings, check_device, compare
 from mixanalysis.runs.folder import MANIFEST, Invocation, Stage, data_record, inputs, opened, versions
 from mixanalysis.similarity.extractors import Control
@@ -176,7 +176,7 @@ def write_report(
 
 
 def network_table(networks: Sequence[Network], dataset: Dataset | None = None) -> pd.DataFrame:
-    """A row per network (`results.NETWORKS`); accuracy where the data have the network's labels."""
+    """A row per network (`NETWORKS`); accuracy where the data have the network's labels."""
     return NETWORKS.frame(
         {
             "network": network.label,
@@ -194,7 +194,7 @@ def network_table(networks: Sequence[Network], dataset: Dataset | None = None) -
 
 
 def layer_table(networks: Sequence[Network]) -> pd.DataFrame:
-    """A row per effective layer (`results.LAYERS`)."""
+    """A row per effective layer (`LAYERS`)."""
     return LAYERS.frame(
         {
             "network": network.label,

@@ -12,13 +12,23 @@ from torch import Tensor
 
 from mixanalysis.operators import Dense, Kronecker, Masked
 from mixanalysis.operators.lanczos import Search, lanczos_top
-from mixanalysis.results import CHECKS
+from mixanalysis.results import Schema
 from mixanalysis.similarity import linear_cka
 from mixanalysis.spectra import edge, tracy_widom
 
+CHECKS = Schema.of(
+    "checks",
+    ("check", "", "what was computed"),
+    ("found", "", "the number"),
+    ("expected", "", "the number by theory, or by a slower way"),
+    ("tolerance", "", "how far they may be apart"),
+    ("ok", "", "whether they are that close"),
+    keys=("check",),
+)
+
 
 def self_check() -> pd.DataFrame:
-    """Every check with the number that was found (`results.CHECKS`)."""
+    """Every check with the number that was found (`CHECKS`)."""
     rows = []
     for check in CHECKED:
         found, expected, tolerance = check()

@@ -16,7 +16,7 @@ from mixanalysis.network import Network
 from mixanalysis.report.figures import spectrum_sweep, spectrum_training
 from mixanalysis.report.similarity.drawings import Drawing
 from mixanalysis.report.style import COLUMN, PAPER, TEXT, FigureStyle
-from mixanalysis.results import WIDTH_OPTIMA, records
+from mixanalysis.results import records
 from mixanalysis.runs.folder import Invocation, Stage, opened
 from mixanalysis.runs.report import spectrum_drawings, width_drawings
 from mixanalysis.selection import matching
@@ -24,6 +24,7 @@ from mixanalysis.spectra import SpectrumResult, spectrum
 from mixanalysis.spectra.analysis import LEVEL
 from mixanalysis.spectra.nulls import VarianceSource
 from mixanalysis.spectra.sweep import Convention, sweep
+from mixanalysis.width import WIDTH_OPTIMA
 
 
 def spectrum_report(

@@ -15,7 +15,7 @@ from mixanalysis.datasets import Dataset, open_dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.features import Batch, Pooling, Position
 from mixanalysis.network import Network
-from mixanalysis.results import SIMILARITY, records
+from mixanalysis.results import records
 from mixanalysis.similarity import measures as companions
 from mixanalysis.similarity import tables
 from mixanalysis.similarity.accumulator import Found
@@ -27,6 +27,7 @@ from mixanalysis.similarity.grams import KernelName
 from mixanalysis.similarity.minibatch import MEMORY, Plan, Progress, check, stream
 from mixanalysis.similarity.partial_results import Resume
 from mixanalysis.similarity.permutations import check_permutations
+from mixanalysis.similarity.schemas import SIMILARITY
 
 BATCH_SIZE = 64
 
@@ -36,11 +37,11 @@ class CKAResult:
     """CKA of every pair of networks.
 
     Attributes:
-        cells: a row per pair of layers (`results.CKA_CELLS`).
-        diagonal: a row per pair of networks (`results.CKA_DIAGONAL`).
-        layers: a row per layer of each network (`results.CKA_LAYERS`).
+        cells: a row per pair of layers (`CKA_CELLS`).
+        diagonal: a row per pair of networks (`CKA_DIAGONAL`).
+        layers: a row per layer of each network (`CKA_LAYERS`).
         warnings: what was left out or is undefined, one line each.
-        companions: a row per measure and pair of layers (`results.SIMILARITY`); empty where none was asked for.
+        companions: a row per measure and pair of layers (`SIMILARITY`); empty where none was asked for.
     """
 
     cells: pd.DataFrame

@@ -11,7 +11,6 @@ import pandas as pd
 
 from mixanalysis.datasets import Dataset
 from mixanalysis.features import Batch
-from mixanalysis.results import CKA_CELLS, CKA_DIAGONAL, CKA_LAYERS, SIMILARITY
 from mixanalysis.similarity.accumulator import TOP, Estimates, Floats, Found, HSICSums, jackknife_interval, ratio
 from mixanalysis.similarity.estimators import Estimator
 from mixanalysis.similarity.extractors import Layer
@@ -19,6 +18,7 @@ from mixanalysis.similarity.grams import SMALLEST_BATCH
 from mixanalysis.similarity.hsic import Bias
 from mixanalysis.similarity.measures import MEASURES
 from mixanalysis.similarity.minibatch import Source
+from mixanalysis.similarity.schemas import CKA_CELLS, CKA_DIAGONAL, CKA_LAYERS, SIMILARITY
 
 OUTLIER_SHARE = 0.5
 """A layer is said to hang on a few examples if they carry more than this of its HSIC with itself."""

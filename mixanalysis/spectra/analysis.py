@@ -15,11 +15,12 @@ from mixanalysis import representation
 from mixanalysis.errors import NothingToAnalyseError, UsageError
 from mixanalysis.network import Network
 from mixanalysis.operators import BlockDiagonal, Masked, Operator, Top, product
-from mixanalysis.results import SINGULAR_VALUES, SPECTRUM, SPECTRUM_OUTLIERS, records
+from mixanalysis.results import records
 from mixanalysis.spectra import marchenko_pastur, nulls, outliers, targets
 from mixanalysis.spectra.free_products import Factor
 from mixanalysis.spectra.masked_edge import sparse_edge
 from mixanalysis.spectra.nulls import Null, VarianceSource
+from mixanalysis.spectra.schemas import SINGULAR_VALUES, SPECTRUM, SPECTRUM_OUTLIERS
 from mixanalysis.spectra.shuffle import shuffle_null
 from mixanalysis.spectra.targets import Target
 
@@ -55,9 +56,9 @@ class SpectrumResult:
     """Spectra of the layers of some networks.
 
     Attributes:
-        summary: a row per layer (`results.SPECTRUM`).
-        values: a row per distinct singular value (`results.SINGULAR_VALUES`).
-        outliers: a row per described outlier (`results.SPECTRUM_OUTLIERS`).
+        summary: a row per layer (`SPECTRUM`).
+        values: a row per distinct singular value (`SINGULAR_VALUES`).
+        outliers: a row per described outlier (`SPECTRUM_OUTLIERS`).
         nulls: for each (network, layer) that has one, the null that it was compared with.
     """
 

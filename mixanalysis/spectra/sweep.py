@@ -13,10 +13,10 @@ from scipy.sparse import csr_array
 
 from mixanalysis.errors import UsageError
 from mixanalysis.operators import Masked
-from mixanalysis.results import SPECTRUM_SWEEP
 from mixanalysis.spectra.marchenko_pastur import c_gamma
 from mixanalysis.spectra.masked_edge import graph_edge, sparse_edge
 from mixanalysis.spectra.nulls import largest_square
+from mixanalysis.spectra.schemas import SPECTRUM_SWEEP
 
 Convention = Literal["stated", "figure", "square"]
 """Density at width m: "stated" Omega/(gamma m^2) (HK 13), "figure" Omega/(gamma m)^2, with which the printed figure
@@ -77,7 +77,7 @@ def sweep(
         progress: called after each matrix.
 
     Returns:
-        `results.SPECTRUM_SWEEP`, a row per width: mean and standard error of s_max over seeds, the mean prediction
+        `SPECTRUM_SWEEP`, a row per width: mean and standard error of s_max over seeds, the mean prediction
         from graph edge and hubs, the first-order edge, and c_gamma.
 
     Raises:

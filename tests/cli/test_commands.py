@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cases import NETWORKS, checkpoint_of
 from hand_made import timm_relatives
 from mixanalysis.families.loading import load
-from mixanalysis.results import PLAN
+from mixanalysis.runs.costs import PLAN
 from mixanalysis_cli import terminal
 from mixanalysis_cli.app import app
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mixanalysis.papers.schemas import TABLES
-from mixanalysis.results import SCHEMAS
 from mixanalysis.runs import opened
+from mixanalysis.runs.schemas import SCHEMAS
 from mixanalysis_cli.app import app
 from mixanalysis_cli.schema import ANSWERS, DRY_RUN
 

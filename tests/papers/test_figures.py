@@ -9,7 +9,8 @@ import pytest
 from mixanalysis import width
 from mixanalysis.papers.hayase_2024 import figures as paper_figures
 from mixanalysis.report.style import figure
-from mixanalysis.results import SEED_INTERVAL, WIDTH_OPTIMA
+from mixanalysis.results import SEED_INTERVAL
+from mixanalysis.width import WIDTH_OPTIMA
 
 
 def points(panels=("one",)):

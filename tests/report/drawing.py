@@ -7,7 +7,7 @@ import io
 import numpy as np
 
 from mixanalysis.report.style import figure
-from mixanalysis.results import CKA_CELLS, CKA_DIAGONAL
+from mixanalysis.similarity.schemas import CKA_CELLS, CKA_DIAGONAL
 
 
 def filled(schema, **values):

@@ -13,7 +13,7 @@ from matplotlib.collections import PolyCollection
 from mixanalysis.report.similarity import figures
 from mixanalysis.report.similarity.drawings import PAIRS, similarity_drawings, slugs
 from mixanalysis.report.style import colour
-from mixanalysis.results import CKA_LAYERS
+from mixanalysis.similarity.schemas import CKA_LAYERS
 from report.drawing import cells_of, diagonal_of, drawn, labelled, texts
 
 

@@ -31,8 +31,9 @@ from mixanalysis.report.style import (
     styled,
     width_of,
 )
-from mixanalysis.results import SINGULAR_VALUES, SPECTRUM, WIDTH_POINTS
 from mixanalysis.spectra.nulls import Null
+from mixanalysis.spectra.schemas import SINGULAR_VALUES, SPECTRUM
+from mixanalysis.width import WIDTH_POINTS
 from report.drawing import cells_of, diagonal_of, drawn, filled, labelled
 
 

@@ -9,7 +9,10 @@ import pandas as pd
 import pytest
 
 from mixanalysis.report.findings import findings, similarity_finding, spectra_finding, spectrum_table, width_finding
-from mixanalysis.results import CKA_DIAGONAL, SPECTRUM, WIDTH_POINTS, to_json
+from mixanalysis.results import to_json
+from mixanalysis.similarity.schemas import CKA_DIAGONAL
+from mixanalysis.spectra.schemas import SPECTRUM
+from mixanalysis.width import WIDTH_POINTS
 from report.drawing import cells_of
 
 NAN = math.nan

@@ -22,7 +22,7 @@ from mixanalysis.report.html import content, page, write_html
 from mixanalysis.report.html.content import chosen_pairs, payload, short, text_of
 from mixanalysis.report.html.page import MOST_ROWS, RATIO, SHOWN, embedded, render
 from mixanalysis.report.style import PALETTE
-from mixanalysis.results import SCHEMAS
+from mixanalysis.runs.schemas import SCHEMAS
 
 VOID = {"meta", "link", "input", "br"}
 NAMESPACE = "http://www.w3.org/2000/svg"

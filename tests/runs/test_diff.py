@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from mixanalysis.errors import ReportError
-from mixanalysis.results import WIDTH_POINTS, records
+from mixanalysis.results import records
 from mixanalysis.runs import Invocation, opened
 from mixanalysis.runs.diff import compare, compare_tables, overview
 from mixanalysis.runs.manifest import Manifest
+from mixanalysis.width import WIDTH_POINTS
 
 
 def table(**columns):

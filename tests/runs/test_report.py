@@ -26,13 +26,15 @@ from mixanalysis.families.sizes import Sizes, configure
 from mixanalysis.network import Patches
 from mixanalysis.report.findings import ranking
 from mixanalysis.report.style import SHEETS, TEXT
-from mixanalysis.results import CKA_DIAGONAL, SCHEMAS, plain, to_json
+from mixanalysis.results import plain, to_json
 from mixanalysis.runs import Invocation
 from mixanalysis.runs import report as writer
 from mixanalysis.runs.inspect import describe, facts
 from mixanalysis.runs.report import layer_table, network_table
+from mixanalysis.runs.schemas import SCHEMAS
 from mixanalysis.runs.spectra import spectrum_report, width_report
 from mixanalysis.similarity import FeatureExtractor
+from mixanalysis.similarity.schemas import CKA_DIAGONAL
 
 PATCHES = Patches(8, 8, 1, 4)
 CONFIGS = {

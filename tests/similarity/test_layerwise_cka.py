@@ -19,9 +19,10 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import DataError, NothingToAnalyseError, UsageError
 from mixanalysis.families.loading import load
 from mixanalysis.families.mixer.network import MixerConfig
-from mixanalysis.results import CKA_CELLS, CKA_DIAGONAL, to_json
+from mixanalysis.results import to_json
 from mixanalysis.selection import matching
 from mixanalysis.similarity import FeatureExtractor
+from mixanalysis.similarity.schemas import CKA_CELLS, CKA_DIAGONAL
 
 LAYERS = {"first": "0", "second": "2", "third": "4"}
 

@@ -17,11 +17,12 @@ import mixanalysis as mx
 import naive
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import UsageError
-from mixanalysis.results import SIMILARITY, to_json
+from mixanalysis.results import to_json
 from mixanalysis.similarity import FeatureExtractor
 from mixanalysis.similarity.accumulator import HSICSums
 from mixanalysis.similarity.grams import Centred, Kernel
 from mixanalysis.similarity.measures import MEASURES, companions
+from mixanalysis.similarity.schemas import SIMILARITY
 
 NAIVE = {
     "procrustes": naive.procrustes,

@@ -21,11 +21,12 @@ from mixanalysis.families.structured_mlp.network import StructuredMLPConfig
 from mixanalysis.families.sw_mlp.network import SWMLPConfig
 from mixanalysis.network import Patches
 from mixanalysis.operators import Dense, Lift, Masked, Permuted
-from mixanalysis.results import SINGULAR_VALUES, SPECTRUM, to_json
+from mixanalysis.results import to_json
 from mixanalysis.selection import matching
 from mixanalysis.spectra import tracy_widom
 from mixanalysis.spectra.fit import spiked
 from mixanalysis.spectra.nulls import independent_factor, random_signs
+from mixanalysis.spectra.schemas import SINGULAR_VALUES, SPECTRUM
 
 # weights that are products of matrices have nulls of their own, see test_structures.py
 SINGLE = {

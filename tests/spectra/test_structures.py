@@ -22,10 +22,10 @@ from mixanalysis.families.structured_mlp.network import StructuredMLPConfig
 from mixanalysis.families.sw_mlp.network import SWMLPConfig
 from mixanalysis.network import Patches
 from mixanalysis.operators import BlockDiagonal, Dense, Kronecker, Lift, Masked, Monarch, Permuted, Product
-from mixanalysis.results import SPECTRUM_OUTLIERS, SPECTRUM_SWEEP
 from mixanalysis.spectra import nulls, outliers
 from mixanalysis.spectra.difference import difference
 from mixanalysis.spectra.free_products import Factor, free_edge
+from mixanalysis.spectra.schemas import SPECTRUM_OUTLIERS, SPECTRUM_SWEEP
 from mixanalysis.spectra.shuffle import shuffle_null, shuffled
 from mixanalysis.spectra.sweep import density, masked_noise, sweep
 

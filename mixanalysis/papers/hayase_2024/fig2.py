@@ -32,8 +32,9 @@ from mixanalysis.papers.statistics import Estimate, combination, mean
 from mixanalysis.papers.tables import claim, means_table, runs_table, values_at
 from mixanalysis.report.similarity.figures import cka_heatmap
 from mixanalysis.report.style import COLUMN, width_of
-from mixanalysis.results import CKA_CELLS, records
+from mixanalysis.results import records
 from mixanalysis.similarity import cka
+from mixanalysis.similarity.schemas import CKA_CELLS
 from mixanalysis.training import TrainingConfig
 
 TRAINED, FLOOR, CEILING = "SW-MLP", "untrained SW-MLP (floor)", "Mixer of another seed (ceiling)"

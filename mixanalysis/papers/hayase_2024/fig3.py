@@ -17,7 +17,7 @@ from mixanalysis.papers.experiment import Context, Drawing, Experiment, Rows, Ta
 from mixanalysis.papers.hayase_2024.figures import width_against_channels
 from mixanalysis.papers.tables import exact, reference
 from mixanalysis.report.style import TEXT
-from mixanalysis.results import WIDTH_OPTIMA
+from mixanalysis.width import WIDTH_OPTIMA
 
 MIXER_B16 = (196, 768, 384, 3072)
 """S, C, D_S and D_C."""
@@ -44,7 +44,7 @@ SPEC = Fig3(lines=((1e8, (1.0, 1.0)), (2.0**19, (2.0, 2.0)), _b16()))
 
 
 def tables(spec: Fig3, _context: Context) -> Tables:
-    """`results.WIDTH_CHANNELS` and `WIDTH_LINE`, with the number of the line, and `WIDTH_OPTIMA`."""
+    """`WIDTH_CHANNELS` and `WIDTH_LINE`, with the number of the line, and `WIDTH_OPTIMA`."""
     lines = (width.line(omega, width.mean_expansion(gammas)) for omega, gammas in spec.lines)
     return {
         "width_channels": _stacked(width.channel_line(*line) for line in spec.lines),

@@ -27,7 +27,8 @@ from mixanalysis.papers.statistics import Estimate, combination, half_width
 from mixanalysis.papers.tables import claim, exact, means_table, ordered, reference, runs_table, values_at
 from mixanalysis.report.figures import spectrum_sweep
 from mixanalysis.report.style import COLUMN
-from mixanalysis.results import SPECTRUM_SWEEP, records
+from mixanalysis.results import records
+from mixanalysis.spectra.schemas import SPECTRUM_SWEEP
 from mixanalysis.spectra.sweep import WIDTHS, Convention, sweep
 from mixanalysis.training import TrainingConfig
 

@@ -176,9 +176,9 @@ def width_against_channels(fig: FigureBase, channels: pd.DataFrame, lines: pd.Da
 
     Args:
         fig: where to draw.
-        channels: rows of `results.WIDTH_CHANNELS`, with the number of their line.
-        lines: rows of `results.WIDTH_LINE`, with the number of the line.
-        optima: rows of `results.WIDTH_OPTIMA`, one for each line.
+        channels: rows of `WIDTH_CHANNELS`, with the number of their line.
+        lines: rows of `WIDTH_LINE`, with the number of the line.
+        optima: rows of `WIDTH_OPTIMA`, one for each line.
     """
     panels = fig.subplots(1, 3)
     places = (("channels", "width"), ("channels", "density"), ("width", "density"))

@@ -16,8 +16,9 @@ from mixanalysis.report.findings import CEILINGS, FLOORS
 from mixanalysis.report.histograms import bin_edges, outlier_values
 from mixanalysis.report.similarity.figures import READABLE_CELLS
 from mixanalysis.report.style import MARKERS
-from mixanalysis.results import SPECTRUM, plain, records
+from mixanalysis.results import plain, records
 from mixanalysis.spectra import nulls
+from mixanalysis.spectra.schemas import SPECTRUM
 
 MOST_PAIRS = 60
 """Pairs of networks that the page draws; the reference's come first."""

@@ -19,7 +19,8 @@ from mixanalysis.files import write_text
 from mixanalysis.report.findings import findings
 from mixanalysis.report.html.content import FACTS, Contents, left_out, payload, text_of, with_ratio
 from mixanalysis.report.style import PALETTE
-from mixanalysis.results import SCHEMAS, Column, plain
+from mixanalysis.results import Column, plain
+from mixanalysis.schemas import ANALYSES
 
 MOST_ROWS = 600
 """Rows of a table in the page; the CSV file has all."""
@@ -111,7 +112,7 @@ def render(contents: Contents) -> str:
         networks=[str(name) for name in tables["networks"]["network"]],
         findings=findings(tables["cka_diagonal"], tables["spectrum"], tables["width_points"], tables["cka"]),
         tables={name: table_of(name, tables[name]) for name in SHOWN},
-        details={column.name: column for column in (*SCHEMAS["spectrum"].columns, RATIO) if column.name in FACTS},
+        details={column.name: column for column in (*ANALYSES["spectrum"].columns, RATIO) if column.name in FACTS},
         left_out=left_out(contents),
         data=embedded(payload(contents)),
         style=Markup(style),
@@ -124,7 +125,7 @@ def render(contents: Contents) -> str:
 
 def table_of(name: str, frame: pd.DataFrame) -> Table:
     """A frame as the page shows it, its columns told by the schema of that name."""
-    known = {column.name: column for column in SCHEMAS[name].columns}
+    known = {column.name: column for column in ANALYSES[name].columns}
     if name == "spectrum":
         frame, known = with_ratio(frame), known | {RATIO.name: RATIO}
     columns = tuple(known[column] for column in SHOWN[name] or known)

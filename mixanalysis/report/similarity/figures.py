@@ -46,7 +46,7 @@ def cka_heatmap(place: FigureBase | Axes, cells: pd.DataFrame, scale: Scale = "u
 
     Args:
         place: the figure, or the axes, to draw on.
-        cells: the pair's rows of `results.CKA_CELLS`.
+        cells: the pair's rows of `CKA_CELLS`.
         scale: colours from 0 to 1 ("unit"), or over the values that there are ("auto").
     """
     ax = axes_of(place)
@@ -151,7 +151,7 @@ def cka_means(place: FigureBase | Axes, diagonal: pd.DataFrame) -> None:
 
 
 def by_mean(diagonal: pd.DataFrame) -> pd.DataFrame:
-    """The pairs that have a mean, largest first; `diagonal` holds rows of `results.CKA_DIAGONAL`."""
+    """The pairs that have a mean, largest first; `diagonal` holds rows of `CKA_DIAGONAL`."""
     return diagonal[diagonal["mean"].notna()].sort_values("mean", ascending=False, kind="stable")
 
 
@@ -160,8 +160,8 @@ def cka_profile(place: FigureBase | Axes, cells: pd.DataFrame, diagonal: pd.Data
 
     Args:
         place: the figure, or the axes, to draw on.
-        cells: rows of `results.CKA_CELLS`.
-        diagonal: rows of `results.CKA_DIAGONAL`; pairs that are a floor or a ceiling are drawn as bands.
+        cells: rows of `CKA_CELLS`.
+        diagonal: rows of `CKA_DIAGONAL`; pairs that are a floor or a ceiling are drawn as bands.
         reference: the network.
     """
     ax = axes_of(place)
@@ -205,7 +205,7 @@ def cka_density(place: FigureBase | Axes, diagonal: pd.DataFrame, reference: str
 
     Args:
         place: the figure, or the axes, to draw on.
-        diagonal: rows of `results.CKA_DIAGONAL`; floors and ceilings of the reference are horizontal bands.
+        diagonal: rows of `CKA_DIAGONAL`; floors and ceilings of the reference are horizontal bands.
         reference: the network that all are compared with.
         sparse: labels of the networks that are drawn as points.
     """
