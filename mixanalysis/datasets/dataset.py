@@ -20,6 +20,9 @@ Split = Literal["train", "test"]
 Shape = tuple[int, int, int]
 """(channels, height, width) of one image."""
 
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the grey value (ITU-R BT.601)."""
+
 _CHUNK = 1024
 """Images that are converted at once where all of them are wanted."""
 
@@ -55,7 +58,8 @@ class Dataset:
         pixels: shape (N, channels, height, width); float32 as a network takes them, or uint8 for `scale`.
         labels: int64, shape (N,), or None.
         classes: number of classes, 0 without labels.
-        resizable: whether the images may be resized and their grey value repeated over colours.
+        resizable: True where the images may be resized and their grey value repeated over colours.
+        recolourable: True where RGB may become grey and grey RGB.
         note: what is to be said about the files, such as whether they are the official ones.
         scale: of bytes.
         target: shape that the images are resized to; None keeps their own.
@@ -68,6 +72,7 @@ class Dataset:
     labels: Tensor | None
     classes: int
     resizable: bool = False
+    recolourable: bool = False
     note: str = ""
     scale: Scale = SYMMETRIC
     target: Shape | None = None
@@ -130,13 +135,24 @@ class Dataset:
         own = self.shape
         if own == shape:
             return self
-        if not self.resizable or (own[0] != shape[0] and own[0] != 1):
+        if (refusal := self._refusal(own, shape)) is not None:
             raise DataError(
-                f"{self.name}: its images have shape {_text(own)}, the network takes {_text(shape)}; "
-                "give data of that shape (--data FILE.npz)"
+                f"{self.name}: its images have shape {_text(own)}, the network takes {_text(shape)}; {refusal}"
             )
         # from an image that was resized before, its pixels have to be taken as they are now
         return replace(self if self.target is None else self.settled(), target=shape)
+
+    def _refusal(self, own: Shape, shape: Shape) -> str | None:
+        """What to do where images of one shape don't become those of another; None where they do."""
+        if own[1:] != shape[1:] and not self.resizable:
+            return "give data of that shape (--data FILE.npz), or resize these (--resize)"
+        if own[0] == shape[0] or (self.resizable and own[0] == 1):
+            return None
+        if self.recolourable and {own[0], shape[0]} == {1, 3}:
+            return None
+        if {own[0], shape[0]} == {1, 3}:
+            return "give data of that shape (--data FILE.npz), or convert the colours (--colour)"
+        return "give data of that shape (--data FILE.npz)"
 
     def settled(self) -> Dataset:
         """The same images with any resizing done once and for all."""
@@ -172,6 +188,8 @@ class Dataset:
         channels, *size = self.target
         if list(pixels.shape[2:]) != size:
             pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
+        if channels == 1 and pixels.shape[1] == len(LUMA):
+            pixels = torch.einsum("nchw,c->nhw", pixels, pixels.new_tensor(LUMA))[:, None]
         return pixels.expand(-1, channels, -1, -1).contiguous()
 
 

@@ -1,4 +1,4 @@
-"""A folder of images, a sub-folder for each class, read with Pillow."""
+"""A folder of images, in sub-folders by class or without classes, read with Pillow."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ _DEEP = ("I", "F")
 
 
 def paths(directory: Path, split: Split) -> list[Path]:
-    """The images of a split, ordered by class, then by path.
+    """The images of a split, ordered by class, then by path; those of a folder without sub-folders by name.
 
     Raises:
-        DataError: the folder isn't there, or holds no sub-folder with images.
+        DataError: the folder isn't there, or holds no image.
     """
     root = _root(directory, split)
-    found = [path for path in _files(root) if path.suffix.lower() in ENDINGS]
-    if not found:
-        raise DataError(f"{root}: holds no sub-folder with images ({' '.join(ENDINGS)}); a class is a sub-folder")
-    return found
+    images = [path for path in _files(root) if path.suffix.lower() in ENDINGS]
+    if not images:
+        raise DataError(f"{root}: holds no images ({' '.join(ENDINGS)}), neither directly nor in sub-folders by class")
+    return images
 
 
 def read(directory: Path, split: Split, shape: Shape | None = None) -> Raw:
-    """Images and the number of their class among the sorted names of sub-folders, of both splits where there are two.
+    """Images, with the number of their class among the sorted names of sub-folders, of both splits where there are two.
+
+    Images that lie directly in the folder have no labels. Hidden files and folders are left out.
 
     Images are grey where all are, colour otherwise. With a shape each is scaled to cover it (bicubic) and cropped in
     the middle; without one they keep the size that they share.
@@ -63,15 +65,36 @@ def read(directory: Path, split: Split, shape: Shape | None = None) -> Raw:
     pixels = np.empty((len(files), len(mode), size[1], size[0]), np.uint8)
     for index, path in enumerate(files):
         pixels[index] = _pixels(path, mode, size)
+    images = torch.from_numpy(pixels)
+    if files[0].parent == root:
+        return Raw(images, None, 0, _left_out(root, files))
     labels = torch.tensor([classes.index(path.relative_to(root).parts[0]) for path in files])
-    skipped = [path for path in _files(root) if path.suffix.lower() not in ENDINGS]
-    note = f"{len(skipped)} files that aren't images are left out, such as {skipped[0].name}" if skipped else ""
-    return Raw(torch.from_numpy(pixels), labels, len(classes), note)
+    return Raw(images, labels, len(classes), _left_out(root, files))
+
+
+def _left_out(root: Path, used: list[Path]) -> str:
+    """A note on the files that aren't used, hidden ones aside; nothing where there are none."""
+    others = [path for path in _files(root) if path.suffix.lower() not in ENDINGS]
+    loose = [path for path in sorted(root.iterdir()) if path.suffix.lower() in ENDINGS and not _hidden(path, root)]
+    told = {
+        "files that aren't images": others,
+        "images outside of the sub-folders": [path for path in loose if path not in set(used)],
+    }
+    return "; ".join(
+        f"{len(paths)} {what} are left out, such as {paths[0].name}" for what, paths in told.items() if paths
+    )
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    """True for a path below `root` with a part whose name begins with a dot, as .git and macOS's ._name files."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _root(directory: Path, split: Split) -> Path:
     if not directory.is_dir():
-        raise DataError(f"{directory}: no such folder; give one with a sub-folder of images for each class")
+        raise DataError(
+            f"{directory}: no such folder; give one with images, or with a sub-folder of images for each class"
+        )
     parts = {each: [root for name in names if (root := directory / name).is_dir()] for each, names in SPLITS.items()}
     if not any(parts.values()):
         return directory
@@ -86,9 +109,11 @@ def _classes(root: Path) -> list[str]:
 
 
 def _files(root: Path) -> list[Path]:
-    """All files of the classes, by the parts of their paths."""
-    found = (path for name in _classes(root) for path in (root / name).rglob("*"))
-    return sorted((path for path in found if path.is_file()), key=lambda path: path.parts)
+    """All files of the classes, by the parts of their paths; without classes, those in the folder itself."""
+    below = [path for name in _classes(root) for path in (root / name).rglob("*")]
+    by_class = any(path.suffix.lower() in ENDINGS for path in below)
+    files = (path for path in (below if by_class else root.iterdir()) if path.is_file() and not _hidden(path, root))
+    return sorted(files, key=lambda path: path.parts)
 
 
 def _header(path: Path) -> tuple[str, tuple[int, int]]:

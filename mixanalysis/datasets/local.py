@@ -31,8 +31,18 @@ class Kind(NamedTuple):
     standard: Scale
 
 
+_EMNIST_SCALE = Scale((0.1751,), (0.3332,))
+
+
+def _idx(files: mnist.Files, standard: Scale) -> Kind:
+    return Kind(files.paths, files.read, standard)
+
+
 KINDS = {
-    "mnist": Kind(mnist.paths, mnist.read, Scale((0.1307,), (0.3081,))),
+    "mnist": _idx(mnist.Files(mnist.MNIST), Scale((0.1307,), (0.3081,))),
+    "fashion-mnist": _idx(mnist.Files(mnist.FASHION), Scale((0.2860,), (0.3530,))),
+    "kmnist": _idx(mnist.Files(mnist.KUZUSHIJI), Scale((0.1918,), (0.3483,))),
+    "emnist": _idx(mnist.Files(mnist.EXTENDED), _EMNIST_SCALE),
     "cifar10": Kind(cifar.paths_10, cifar.read_10, Scale((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))),
     "cifar100": Kind(cifar.paths_100, cifar.read_100, Scale((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))),
     "stl10": Kind(stl10.paths, stl10.read, Scale((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713))),
@@ -40,13 +50,15 @@ KINDS = {
 }
 """Every kind by its name; the standard scale of grey images in a folder is the mean over ImageNet's colours."""
 
+_VARIANTS = {f"emnist-{name}": _idx(mnist.Files(mnist.EXTENDED, name), _EMNIST_SCALE) for name in mnist.VARIANTS}
+
 SCALES = ("symmetric", "unit", "standard")
 """Bytes to [-1, 1] (the default), to [0, 1], or less the kind's mean and over its standard deviation."""
 
 
 def is_local(name: str) -> bool:
     """Whether a name is that of files: KIND:DIR or KIND/SCALE:DIR."""
-    return name.partition(":")[0].partition("/")[0] in KINDS and ":" in name
+    return name.partition(":")[0].partition("/")[0] in {*KINDS, *_VARIANTS} and ":" in name
 
 
 def open_local(name: str, split: Split, shape: Shape | None = None) -> Dataset:
@@ -66,7 +78,8 @@ def open_local(name: str, split: Split, shape: Shape | None = None) -> Dataset:
         raise DataError(
             f"{name}: unknown scale {scale!r} of the pixels; known are {', '.join(SCALES)}{did_you_mean(scale, SCALES)}"
         )
-    files = KINDS[kind].paths(Path(directory), split)
+    reader = {**KINDS, **_VARIANTS}[kind]
+    files = reader.paths(Path(directory), split)
     stamps = tuple(map(stamp, files))
     raw = _read(kind, directory, split, shape if kind == "folder" else None, stamps)
     channels = raw.pixels.shape[1]
@@ -78,7 +91,7 @@ def open_local(name: str, split: Split, shape: Shape | None = None) -> Dataset:
         raw.classes,
         resizable=True,
         note=raw.note,
-        scale=_scale(KINDS[kind], scale or "symmetric", channels),
+        scale=_scale(reader, scale or "symmetric", channels),
         files=stamps,
     )
 
@@ -96,4 +109,4 @@ def _scale(kind: Kind, name: str, channels: int) -> Scale:
 def _read(kind: str, directory: str, split: Split, shape: Shape | None, _stamps: tuple[Stamp, ...]) -> Raw:
     """The bytes alone are kept: a split of CIFAR-10 is 150 MB."""
     more = () if shape is None else (shape,)
-    return KINDS[kind].read(Path(directory), split, *more)
+    return {**KINDS, **_VARIANTS}[kind].read(Path(directory), split, *more)

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,13 +20,13 @@ class Raw(NamedTuple):
 
     Attributes:
         pixels: uint8, shape (N, channels, height, width).
-        labels: int64, shape (N,).
+        labels: int64, shape (N,), or None where the files name no classes.
         classes: number of classes.
         note: what is to be said about the files.
     """
 
     pixels: Tensor
-    labels: Tensor
+    labels: Tensor | None
     classes: int
     note: str
 
@@ -40,6 +41,7 @@ class Source(NamedTuple):
         folders: sub-folders in which the files may lie, besides the folder itself.
         sums: MD5 (32 digits) or SHA-1 (40) of each file, unpacked.
         pickled: a file of the version for Python, which is never opened.
+        packed: MD5 of each file as it is given out, packed with gzip, where no sum of the unpacked file is known.
     """
 
     title: str
@@ -48,6 +50,7 @@ class Source(NamedTuple):
     folders: tuple[str, ...]
     sums: Mapping[str, str]
     pickled: str = ""
+    packed: Mapping[str, str] = {}
 
 
 def find(source: Source, directory: Path, names: Sequence[str]) -> list[Path]:
@@ -95,12 +98,34 @@ def content(path: Path) -> bytes:
         raise DataError(f"{path}: can't be read: {error}; get the file again") from None
 
 
-def compared(source: Source, contents: Mapping[str, bytes]) -> str:
-    """Whether files, by their official names, are those that the authors give out."""
-    different = [name for name, data in contents.items() if _digest(source.sums[name], data) != source.sums[name]]
-    if not different:
+def compared(source: Source, contents: Mapping[str, bytes], paths: Sequence[Path] = ()) -> str:
+    """A note on the files: official, different from the official ones, or without a known checksum.
+
+    Args:
+        source: the data set.
+        contents: what each file holds, unpacked, by its official name.
+        paths: the files on disk, in the same order; packed ones are compared with `source.packed`.
+    """
+    states: dict[str, list[str]] = {"official": [], "different": [], "unknown": []}
+    for (name, data), path in zip_longest(contents.items(), paths):
+        states[_state(source, name, data, path)].append(name)
+    if not states["different"] and not states["unknown"]:
         return "official files"
-    return f"differs from the official file: {', '.join(different)}"
+    told = {
+        "differs from the official file": states["different"],
+        "no checksum is known for": states["unknown"],
+    }
+    return "; ".join(f"{words}: {', '.join(names)}" for words, names in told.items() if names)
+
+
+def _state(source: Source, name: str, data: bytes, path: Path | None) -> str:
+    """State of one file, a key of the states in `compared`."""
+    if name in source.sums:
+        return "official" if _digest(source.sums[name], data) == source.sums[name] else "different"
+    if name in source.packed and path is not None and path.suffix == ".gz":
+        # another packing of the same bytes has another sum, so a difference proves nothing
+        return "official" if _digest(source.packed[name], path.read_bytes()) == source.packed[name] else "unknown"
+    return "unknown"
 
 
 def _digest(like: str, data: bytes) -> str:

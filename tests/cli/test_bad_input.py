@@ -144,8 +144,8 @@ def test_unknown_data(run, networks, command):
     answer = run(command, networks["mixer"], "--data", "imagenet")
     assert (answer.code, answer.error) == (
         3,
-        "unknown data set 'imagenet'; use digits, noise, mnist:DIR, cifar10:DIR, cifar100:DIR, stl10:DIR, folder:DIR, "
-        "or the path of a .npz file",
+        "unknown data set 'imagenet'; use digits, noise, mnist:DIR, fashion-mnist:DIR, kmnist:DIR, emnist:DIR, "
+        "cifar10:DIR, cifar100:DIR, stl10:DIR, folder:DIR, or the path of a .npz or .npy file",
     )
     answer = run(command, networks["mixer"], "--data", "nope.npz")
     assert (answer.code, answer.error) == (3, "nope.npz: no such file; give the path of a .npz file with images")

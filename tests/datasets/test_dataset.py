@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 import mixanalysis as mx
 from mixanalysis.datasets import NOISE_IMAGES, Dataset
@@ -80,10 +82,52 @@ class TestFingerprint:
 def test_images_of_another_shape():
     message = (
         r"^made up: its images have shape 3 x 2 x 2, the network takes 1 x 8 x 8; "
-        r"give data of that shape \(--data FILE.npz\)$"
+        r"give data of that shape \(--data FILE.npz\), or resize these \(--resize\)$"
     )
     with pytest.raises(DataError, match=message):
         made_up().at((1, 8, 8))
+
+
+class TestConversion:
+    @staticmethod
+    def opened(tmp_path, images, **options):
+        np.savez(tmp_path / "a.npz", images=images)
+        return mx.open_dataset(str(tmp_path / "a.npz"), **options)
+
+    def test_size_and_colour_on_request(self, tmp_path):
+        images = np.random.default_rng(0).normal(size=(3, 3, 8, 8)).astype(np.float32)
+        data = self.opened(tmp_path, images, resize=True, colour=True)
+        assert (
+            data.note
+            == "resized to each network's input size; converted between grey and RGB as each network takes them"
+        )
+        grey = data.at((1, 8, 8)).images
+        np.testing.assert_allclose(grey[:, 0], np.einsum("nchw,c->nhw", images, (0.299, 0.587, 0.114)), atol=1e-6)
+        expected = F.interpolate(torch.from_numpy(images), (4, 4), mode="bilinear", align_corners=False, antialias=True)
+        torch.testing.assert_close(data.at((3, 4, 4)).images, expected)
+        # both steps are linear, so their order doesn't matter
+        torch.testing.assert_close(
+            data.at((1, 4, 4)).images, self.opened(tmp_path, grey, resize=True).at((1, 4, 4)).images
+        )
+
+    def test_grey_of_grey_in_colours_is_itself(self, tmp_path):
+        images = np.random.default_rng(1).normal(size=(3, 1, 8, 8)).astype(np.float32)
+        colours = self.opened(tmp_path, images, colour=True).at((3, 8, 8)).images
+        assert torch.equal(colours, torch.from_numpy(images).expand(-1, 3, -1, -1))
+        again = self.opened(tmp_path, colours.numpy(), colour=True).at((1, 8, 8)).images
+        np.testing.assert_allclose(again, images, atol=1e-6)
+
+    def test_colours_are_not_converted_without_a_word(self, tmp_path):
+        data = self.opened(tmp_path, np.zeros((3, 3, 8, 8), np.float32), resize=True)
+        with pytest.raises(
+            DataError, match=r"3 x 8 x 8, the network takes 1 x 8 x 8; .*convert the colours \(--colour\)"
+        ):
+            data.at((1, 8, 8))
+
+    def test_two_channels_are_no_colours(self, tmp_path):
+        data = self.opened(tmp_path, np.zeros((3, 2, 8, 8), np.float32), resize=True, colour=True)
+        with pytest.raises(DataError, match=r"give data of that shape \(--data FILE.npz\)$"):
+            data.at((3, 8, 8))
 
 
 class TestNoise:

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import mixanalysis as mx
@@ -113,9 +114,45 @@ def test_images_that_are_refused(make, message, tmp_path):
 
 
 def test_no_images(tmp_path):
-    save(tmp_path / "1.png")
-    with pytest.raises(DataError, match=r"holds no sub-folder with images \(\.bmp .*\); a class is a sub-folder"):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(DataError, match=r"holds no images \(\.bmp .*\), neither directly nor in sub-folders by class"):
         mx.open_dataset(f"folder:{tmp_path}")
+
+
+def test_images_without_classes(tmp_path):
+    for name in ("b", "a", ".hidden"):
+        save(tmp_path / f"{name}.png")
+    (tmp_path / "notes.txt").write_text("hello")
+    data = mx.open_dataset(f"folder:{tmp_path}")
+    assert (len(data), data.labels, data.classes) == (2, None, 0)
+    assert [stamp.path.name for stamp in data.files] == ["a.png", "b.png"]
+    assert data.note == "1 files that aren't images are left out, such as notes.txt"
+
+
+def test_hidden_files_and_folders_are_no_images(tmp_path):
+    for name in ("a/1", "a/2", "b/1"):
+        save(tmp_path / f"{name}.png")
+    before = mx.open_dataset(f"folder:{tmp_path}").fingerprint
+    for name in ("a/._1", "a/.cache/0", ".git/0", "__MACOSX/.x/1"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.png").write_bytes(b"AppleDouble")
+    data = mx.open_dataset(f"folder:{tmp_path}")
+    assert (len(data), data.note) == (3, "")
+    assert torch.equal(data.labels, torch.tensor([0, 0, 1]))
+    assert data.fingerprint == before
+
+
+def test_images_beside_the_classes_are_told(tmp_path):
+    for name in ("a/1", "loose"):
+        save(tmp_path / f"{name}.png")
+    data = mx.open_dataset(f"folder:{tmp_path}")
+    assert len(data) == 1
+    assert data.note == "1 images outside of the sub-folders are left out, such as loose.png"
+
+
+def test_a_folder_alone(tmp_path):
+    with pytest.raises(DataError, match=r"is a folder; say what it holds: mnist:.*, fashion-mnist:.*, folder:"):
+        mx.open_dataset(str(tmp_path))
 
 
 def test_the_other_split_only(tmp_path):

@@ -204,18 +204,58 @@ class TestLazy:
         np.testing.assert_array_equal(bytes_of(changed), COLOUR[::-1])
 
 
+@pytest.mark.parametrize(
+    ("kind", "source"), [("fashion-mnist", mnist.FASHION), ("kmnist", mnist.KUZUSHIJI)], ids=["fashion", "kmnist"]
+)
+def test_other_sets_of_the_same_format(kind, source, tmp_path):
+    write_mnist(tmp_path / source.folders[0])
+    data = mx.open_dataset(f"{kind}:{tmp_path}", "train")
+    np.testing.assert_array_equal(bytes_of(data), GREY[:, None])
+    assert data.labels.tolist() == DIGITS
+    assert set(source.sums or source.packed) == set(mnist.MNIST.sums)
+    with pytest.raises(DataError, match=rf"get the four files \*-ubyte.gz.*described at {source.home}"):
+        mx.open_dataset(f"{kind}:{tmp_path.parent}")
+
+
+class TestEMNIST:
+    @staticmethod
+    def write(folder, variant, images=GREY):
+        folder.mkdir(parents=True, exist_ok=True)
+        for split in ("train", "test"):
+            (folder / f"emnist-{variant}-{split}-images-idx3-ubyte").write_bytes(idx_images(images))
+            (folder / f"emnist-{variant}-{split}-labels-idx1-ubyte").write_bytes(idx_labels(DIGITS))
+
+    def test_the_only_variant(self, tmp_path):
+        self.write(tmp_path / "gzip", "letters")
+        data = mx.open_dataset(f"emnist:{tmp_path}")
+        np.testing.assert_array_equal(bytes_of(data), GREY[:, None])
+        assert data.note.startswith("no checksum is known for: emnist-letters-test-images-idx3-ubyte")
+
+    def test_several_variants(self, tmp_path):
+        self.write(tmp_path, "letters")
+        self.write(tmp_path, "digits", GREY[::-1])
+        with pytest.raises(DataError, match=r"several variants of EMNIST; use emnist-digits:.* or emnist-letters:"):
+            mx.open_dataset(f"emnist:{tmp_path}")
+        np.testing.assert_array_equal(bytes_of(mx.open_dataset(f"emnist-digits:{tmp_path}")), GREY[::-1, None])
+
+    def test_none(self, tmp_path):
+        with pytest.raises(DataError, match=r"emnist-balanced-test-images-idx3-ubyte.*get gzip.zip"):
+            mx.open_dataset(f"emnist:{tmp_path}")
+
+
 class TestChecksums:
     def test_other_files_are_told_and_not_refused(self, tmp_path):
         contents = write_mnist(tmp_path)
         note = "differs from the official file: train-images-idx3-ubyte, train-labels-idx1-ubyte"
         assert mx.open_dataset(f"mnist:{tmp_path}", "train").note == note
-        assert set(contents) == set(mnist.SOURCE.sums)
+        assert set(contents) == set(mnist.MNIST.sums)
 
     @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
     def test_official_ones(self, packed, tmp_path, monkeypatch):
         contents = write_mnist(tmp_path, packed=packed)
         sums = {name: hashlib.md5(data).hexdigest() for name, data in contents.items()}
-        monkeypatch.setattr(mnist, "SOURCE", mnist.SOURCE._replace(sums=sums))
+        files = mnist.Files(mnist.MNIST._replace(sums=sums))
+        monkeypatch.setitem(local.KINDS, "mnist", local._idx(files, local.KINDS["mnist"].standard))
         local._read.cache_clear()
         assert mx.open_dataset(f"mnist:{tmp_path}", "train").note == "official files"
         sums["train-labels-idx1-ubyte"] = "0" * 32
@@ -223,6 +263,16 @@ class TestChecksums:
         data = mx.open_dataset(f"mnist:{tmp_path}", "train")
         assert data.note == "differs from the official file: train-labels-idx1-ubyte"
         assert data.first(3).at((3, 5, 4)).note == data.note
+
+    def test_sums_of_packed_files_only(self, tmp_path):
+        contents = write_mnist(tmp_path, packed=True)
+        name = "t10k-labels-idx1-ubyte"
+        packed = {name: hashlib.md5((tmp_path / f"{name}.gz").read_bytes()).hexdigest()}
+        source = mnist.KUZUSHIJI._replace(packed=packed)
+        files = [tmp_path / f"{name}.gz"]
+        assert official.compared(source, {name: contents[name]}, files) == "official files"
+        files[0].write_bytes(gzip.compress(contents[name], mtime=1))
+        assert official.compared(source, {name: contents[name]}, files) == f"no checksum is known for: {name}"
 
     def test_sha1_where_the_sum_is_one(self):
         source = official.Source("X", "home", "x.tar", (), {"a": hashlib.sha1(b"content").hexdigest()})
@@ -235,7 +285,7 @@ class TestChecksums:
         assert set(stl10.SOURCE.sums) == {f"{split}_{part}.bin" for split in ("train", "test") for part in "Xy"}
         digests = [
             each
-            for s in (cifar.CIFAR10.source, cifar.CIFAR100.source, mnist.SOURCE, stl10.SOURCE)
+            for s in (cifar.CIFAR10.source, cifar.CIFAR100.source, mnist.MNIST, stl10.SOURCE)
             for each in s.sums.values()
         ]
         assert len(set(digests)) == len(digests) == 16

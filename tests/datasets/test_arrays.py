@@ -53,6 +53,35 @@ class TestKinds:
         data = mx.open_dataset(written(tmp_path / "a.npz", images=BYTES))
         assert (data.labels, data.classes) == (None, 0)
 
+    @pytest.mark.parametrize(
+        "names",
+        [("x_test", "y_test"), ("X", "y"), ("test_images", "test_labels"), ("data", "target"), ("arr_0", "arr_1")],
+    )
+    def test_usual_names_of_arrays(self, names, tmp_path):
+        images, labels = names
+        others = {"x_train": BYTES[:2], "y_train": LABELS[:2]} if images == "x_test" else {}
+        path = written(tmp_path / "a.npz", **others, **{images: BYTES, labels: LABELS[:, None]})
+        data = mx.open_dataset(path)
+        np.testing.assert_allclose(data.images, BYTES / 127.5 - 1, atol=1e-6)
+        assert data.labels.tolist() == LABELS.tolist()
+
+    def test_channels_as_the_last_axis(self, tmp_path):
+        first = mx.open_dataset(written(tmp_path / "first.npz", images=BYTES))
+        last = mx.open_dataset(written(tmp_path / "last.npz", images=BYTES.transpose(0, 2, 3, 1)))
+        assert torch.equal(last.images, first.images)
+        assert (first.note, last.note) == ("", "channels were the last axis")
+
+    def test_three_rows_of_three_channels_are_channels_first(self, tmp_path):
+        data = mx.open_dataset(written(tmp_path / "a.npz", images=FLOATS[:, :, :3, :3]))
+        np.testing.assert_array_equal(data.images, FLOATS[:, :, :3, :3].astype(np.float32))
+
+    def test_one_array(self, tmp_path):
+        np.save(tmp_path / "a.npy", BYTES)
+        data = mx.open_dataset(str(tmp_path / "a.npy"))
+        assert data.fingerprint == mx.open_dataset(written(tmp_path / "a.npz", images=BYTES)).fingerprint
+        assert data.labels is None
+        assert [stamp.path for stamp in data.files] == [tmp_path / "a.npy"]
+
     def test_one_set_serves_as_both(self, tmp_path):
         path = written(tmp_path / "a.npz", images=BYTES, labels=LABELS)
         train, test = mx.open_dataset(path, "train"), mx.open_dataset(path, "test")
@@ -88,11 +117,14 @@ REFUSED = {
     "whole numbers": ({"images": BYTES.astype(np.int32)}, r"images must be bytes or floating-point .*, got int32"),
     "complex numbers": ({"images": FLOATS.astype(complex)}, r"images must be bytes or .*, got complex128"),
     "text": ({"images": np.full((2, 3, 4, 4), "x")}, r"images must be bytes or .*, got <U1"),
-    "other names": ({"x": BYTES, "y": LABELS}, r"holds x, y, but neither images_test nor images"),
-    "nothing": ({}, r"holds no array, but neither images_test nor images"),
-    "only the other set": ({"images_train": BYTES}, r"holds images_train, but neither images_test nor images"),
+    "other names": ({"u": BYTES, "v": LABELS}, r"holds u, v, but no images: none of images_test, images, x, X, data"),
+    "nothing": ({}, r"holds no array, but no images: none of images_test, images"),
+    "only the other set": ({"images_train": BYTES}, r"holds images_train, but no images: none of images_test, "),
     "labels of another length": ({"images": BYTES, "labels": LABELS[:4]}, r"labels must be 5 integers from 0, got"),
-    "labels of another rank": ({"images": BYTES, "labels": LABELS[:, None]}, r"got int64 of shape \(5, 1\)"),
+    "labels of another rank": (
+        {"images": BYTES, "labels": np.stack([LABELS] * 2, axis=1)},
+        r"got int64 of shape \(5, 2\)",
+    ),
     "one label": (
         {"images": BYTES, "labels": np.int64(3)},
         r"labels must be 5 integers from 0, got int64 of shape \(\)",
@@ -175,3 +207,21 @@ def test_a_folder(tmp_path):
     (tmp_path / "a.npz").mkdir()
     with pytest.raises(DataError, match=r"a.npz: not a .npz file of plain arrays: .*directory"):
         mx.open_dataset(str(tmp_path / "a.npz"))
+
+
+def test_one_array_that_is_missing(tmp_path):
+    with pytest.raises(DataError, match=r"a\.npy: no such file; give the path of a \.npy file with images"):
+        mx.open_dataset(str(tmp_path / "a.npy"))
+
+
+def test_one_array_of_objects_is_never_unpickled(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{}, {}]), allow_pickle=True)
+    with pytest.raises(DataError, match=r"a\.npy: not a \.npy file of a plain array: "):
+        mx.open_dataset(str(tmp_path / "a.npy"))
+
+
+def test_an_archive_under_the_name_of_an_array(tmp_path):
+    np.savez(tmp_path / "a.npz", images=BYTES)
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(DataError, match=r"a\.npy: holds several arrays; rename it to \.npz"):
+        mx.open_dataset(str(tmp_path / "a.npy"))
