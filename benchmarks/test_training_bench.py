@@ -17,7 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from mixanalysis.datasets import Dataset
-from mixanalysis.families.sizes import FAMILIES, Sizes, configure
+from mixanalysis.families import FAMILIES
+from mixanalysis.families.sizes import Sizes, configure
 from mixanalysis.families.structured_mlp.network import KroneckerLinear, MonarchLinear
 from mixanalysis.network import Patches
 from mixanalysis.network.blocks import MaskedLinear, SharedLinear

@@ -15,7 +15,7 @@ _PLACE = re.compile(r"(<!-- begin ([\w-]+), made by docs/generated.py -->\n).*?(
 
 def layouts() -> str:
     """Every layout: the names by which it is told, and what it assumes of what they don't tell."""
-    from mixanalysis.families.loading import LAYOUTS
+    from mixanalysis.families import LAYOUTS
 
     rows = (
         (f"`{layout.name}`", _codes(layout.sought), _codes(f"{name}={value}" for name, value in layout.assumes.items()))
@@ -26,7 +26,7 @@ def layouts() -> str:
 
 def layouts_in_short() -> str:
     """Every layout with the first of its names."""
-    from mixanalysis.families.loading import LAYOUTS
+    from mixanalysis.families import LAYOUTS
 
     rows = []
     for layout in LAYOUTS.values():
@@ -54,7 +54,7 @@ def families() -> str:
     """Every family, with the first paragraph of its module's docstring."""
     import inspect
 
-    from mixanalysis.families.sizes import FAMILIES
+    from mixanalysis.families import FAMILIES
 
     names: dict[str, list[str]] = {}
     for name, family in FAMILIES.items():

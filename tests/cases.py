@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from mixanalysis.checkpoints import save_checkpoint
+from mixanalysis.families import FAMILIES
 from mixanalysis.families.loading import load
 from mixanalysis.families.mixer.network import MixerConfig
 from mixanalysis.families.pk.network import PKConfig
 from mixanalysis.families.s_mixer.network import SMixerConfig
-from mixanalysis.families.sizes import FAMILIES
 from mixanalysis.families.structured_mlp.network import StructuredMLPConfig
 from mixanalysis.families.sw_mlp.network import SWMLPConfig
 from mixanalysis.network import Config, Network, Patches

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import mixanalysis
+import mixanalysis_cli
 
 PACKAGE = Path(mixanalysis.__file__).parent
+COMMANDS = Path(mixanalysis_cli.__file__).parent
 
 FLOORS = (
     ("errors", "_version"),
@@ -55,6 +57,25 @@ def imported(path: Path) -> set[str]:
     return rooms
 
 
+FAMILIES = PACKAGE / "families"
+
+FALLBACK = "unknown"
+"""Not a family but what the machinery takes where no family's layout fits."""
+
+
+def families_imported(path: Path) -> set[str]:
+    """Folders of families that a file imports, inside functions too."""
+    folders = {each.name for each in FAMILIES.iterdir() if (each / "__init__.py").exists()}
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    inner = [name.removeprefix("mixanalysis.families.") for name in names if name.startswith("mixanalysis.families.")]
+    return {name.partition(".")[0] for name in inner} & folders
+
+
 def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
@@ -67,6 +88,28 @@ def test_rooms_import_from_below_only():
         assert room in FLOOR, f"{path} is in no known room"
         for other in imported(path) - {room}:
             assert FLOOR[other] < FLOOR[room], f"{path}: {room} must not import {other}"
+
+
+def test_a_family_imports_no_other_unless_its_folder_says_so():
+    files = list(FAMILIES.glob("*/*.py"))
+    assert len(files) > 30
+    for path in files:
+        said = ast.get_docstring(ast.parse((path.parent / "__init__.py").read_text(encoding="utf-8"))) or ""
+        for other in families_imported(path) - {path.parent.name}:
+            assert f"`{other}`" in said, (
+                f"{path}: imports the family {other}, which its folder's docstring doesn't name"
+            )
+
+
+def test_what_all_families_use_knows_none_of_them():
+    """The machinery, and every other room, reach a family through the registry alone."""
+    machinery = list(FAMILIES.glob("*.py"))
+    assert len(machinery) > 8
+    for path in machinery:
+        assert families_imported(path) <= {FALLBACK}, f"{path}: imports a family by name"
+    others = [path for path in PACKAGE.rglob("*.py") if room_of(path) != "families"]
+    for path in [*others, *COMMANDS.rglob("*.py")]:
+        assert not families_imported(path), f"{path}: imports a family by name"
 
 
 def test_every_public_name_resolves():

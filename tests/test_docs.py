@@ -18,8 +18,7 @@ import mixanalysis as mx
 import pages
 from mixanalysis import spectra
 from mixanalysis.checkpoints import containers, dcp
-from mixanalysis.families.loading import LAYOUTS
-from mixanalysis.families.sizes import FAMILIES
+from mixanalysis.families import FAMILIES, LAYOUTS
 from mixanalysis.runs.schemas import SCHEMAS
 from mixanalysis.similarity.estimators import Estimator
 from mixanalysis.similarity.measures import MEASURES

@@ -13,7 +13,7 @@ import generated
 import pytest
 
 import pages
-from mixanalysis.families.loading import LAYOUTS
+from mixanalysis.families import LAYOUTS
 from mixanalysis_cli.app import app
 
 README = pages.ROOT / "README.md"

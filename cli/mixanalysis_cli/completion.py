@@ -2,57 +2,17 @@
 
 from __future__ import annotations
 
-FAMILIES = (
-    "mixer",
-    "rp-mixer",
-    "s-mixer",
-    "rp-s-mixer",
-    "sw-mlp",
-    "mlp",
-    "pk-mixer",
-    "pk-s-mixer",
-    "monarch-mlp",
-    "kronecker-mlp",
-)
-"""Families that can be trained; a test compares them with the table of families."""
+from collections.abc import Iterable
 
-LAYOUTS = (
-    "mixanalysis",
-    "timm-mixer",
-    "flax-mixer",
-    "flax-mixer-old",
-    "lucidrains-mixer",
-    "lucidrains-mixer-0.0.3",
-    "lucidrains-mixer-0.0.2",
-    "jaketae-mixer",
-    "rishikksh20-mixer",
-    "omihub777-mixer",
-    "jeonsworld-mixer",
-    "d-li14-mixer",
-    "mmpretrain-mixer",
-    "jankrepl-mixer",
-    "fly-mixer",
-    "timm-resmlp",
-    "facebook-resmlp",
-    "timm-gmixer",
-    "timm-gmlp",
-    "paramixer",
-    "vanillamixer",
-    "dimension-mixer",
-    "dimension-mixer-patches",
-    "ninformer",
-    "lucidrains-permutator",
-    "wide-sparse-nets",
-)
-"""Layouts of checkpoints; a test compares them with the table of layouts."""
+from mixanalysis.families import LAYOUTS, TRAINABLE
 
 DATA = ("digits", "noise", "mnist:", "cifar10:", "cifar100:", "stl10:", "folder:")
 """Data sets, those of the user's own files up to the folder."""
 
 
 def families(incomplete: str) -> list[str]:
-    """Families that begin so."""
-    return _beginning(FAMILIES, incomplete)
+    """Families that can be trained and begin so."""
+    return _beginning(TRAINABLE, incomplete)
 
 
 def layouts(incomplete: str) -> list[str]:
@@ -65,5 +25,5 @@ def data(incomplete: str) -> list[str]:
     return _beginning(DATA, incomplete)
 
 
-def _beginning(names: tuple[str, ...], incomplete: str) -> list[str]:
+def _beginning(names: Iterable[str], incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]

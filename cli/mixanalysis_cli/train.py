@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mixanalysis.errors import UsageError
+from mixanalysis.families import TRAINABLE
 from mixanalysis_cli import completion, options, terminal
 
 NAME = "train"
@@ -63,9 +64,7 @@ def command(
     context: typer.Context,
     family: Annotated[
         str,
-        typer.Argument(
-            help=f"{', '.join(completion.FAMILIES)}.", show_default=False, autocompletion=completion.families
-        ),
+        typer.Argument(help=f"{', '.join(TRAINABLE)}.", show_default=False, autocompletion=completion.families),
     ],
     output: Annotated[
         Path | None,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.errors import CheckpointError
-from mixanalysis.families.sizes import FAMILIES
+from mixanalysis.families import FAMILIES
 from mixanalysis.network import Config, Network, Provenance, Support, load_weights
 from mixanalysis.operators.permuted import is_permutation
 

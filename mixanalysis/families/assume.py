@@ -14,6 +14,9 @@ from mixanalysis.selection import did_you_mean
 Image = tuple[int, int] | Literal["square"]
 """(height, width) in pixels, or a square image whose side follows from the number of patches."""
 
+GUESSED = "3, or 1 where 3 is impossible"
+"""Colours of a patch embedding whose weight is a matrix."""
+
 
 class Assumption(NamedTuple):
     """One thing that tensors can't tell.

@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from mixanalysis.checkpoints import open_checkpoint, save_checkpoint
 from mixanalysis.errors import CheckFailedError, UsageError
+from mixanalysis.families import expansion
 from mixanalysis.families.loading import load
-from mixanalysis.families.wide_sparse_mlp.expansion import Expansion
 from mixanalysis.files import atomic_write
-from mixanalysis.network import Network, to_dict
+from mixanalysis.network import Config, Network, to_dict
 
 MAX_BYTES = 2**31
 """Largest wide network that is written unless another limit is given: 2 GiB; writing it takes three times its size."""
@@ -24,6 +25,32 @@ IMAGES = 8
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 """Largest difference of the logits, in units of the largest logit where that is above one."""
+
+
+class Expansion(Protocol):
+    """The wide sparse MLP that a network is equal to; the family that declares an `expansion` has one."""
+
+    def __init__(self, network: Network) -> None:
+        """Expand a network."""
+
+    @property
+    def config(self) -> Config:
+        """The wide network's configuration."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights."""
+
+    @property
+    def connections(self) -> int:
+        """Weights of all its sparse layers."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory that these take."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Its state dict."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +86,7 @@ def expand(
     """Write the wide sparse MLP that a network is equal to as a checkpoint of our own.
 
     It is read again, and has to give the original's logits on random images, before it replaces what stood there.
-    `models.expand.Expansion` says what becomes of each layer.
+    `Expansion` says what becomes of each layer.
 
     Args:
         network: of a family with residual blocks: Mixers, S-Mixers, RP and PK networks, SW-MLPs, MLPs.
@@ -73,7 +100,7 @@ def expand(
         CheckFailedError: the written network isn't equal to the original; nothing was written.
         CheckpointError: the network's architecture isn't known, or its file is damaged.
     """
-    path, wide = Path(path), Expansion(network)
+    path, wide = Path(path), expansion()(network)
     size = wide.bytes
     if size > max_bytes:
         raise UsageError(

@@ -10,38 +10,12 @@ from typing import Any, TypeVar
 
 from mixanalysis.checkpoints import Checkpoint, Weights, open_checkpoint
 from mixanalysis.errors import CheckpointError, UsageError
-from mixanalysis.families import native as own
+from mixanalysis.families import LAYOUTS
 from mixanalysis.families.assume import read
-from mixanalysis.families.dimension_mixer import layouts as dimension_mixer
-from mixanalysis.families.gmixer import layouts as gated
 from mixanalysis.families.layout import Layout, none_fits
-from mixanalysis.families.mixer import fly as fly_mixer
-from mixanalysis.families.mixer import layouts as mixer_dialects
-from mixanalysis.families.ninformer import layouts as ninformer
-from mixanalysis.families.paramixer import layouts as paramixer
-from mixanalysis.families.permutator import layouts as permutator
-from mixanalysis.families.resmlp import layouts as resmlp
-from mixanalysis.families.unknown import network as weights_only_layout
-from mixanalysis.families.wide_mlp import layouts as wide_sparse_nets
+from mixanalysis.families.unknown import network as unknown
 from mixanalysis.network import Network
 from mixanalysis.selection import did_you_mean
-
-LAYOUTS: dict[str, Layout] = {
-    layout.name: layout
-    for layout in (
-        own.LAYOUT,
-        *mixer_dialects.LAYOUTS,
-        fly_mixer.LAYOUT,
-        *resmlp.LAYOUTS,
-        *gated.LAYOUTS,
-        *paramixer.LAYOUTS,
-        *dimension_mixer.LAYOUTS,
-        ninformer.LAYOUT,
-        permutator.LAYOUT,
-        wide_sparse_nets.LAYOUT,
-    )
-}
-"""Every layout by its name."""
 
 Labelled = TypeVar("Labelled", bound=Any)
 """A dataclass with `label` and `provenance`."""
@@ -97,7 +71,7 @@ def _unknown(checkpoint: Checkpoint, why: str, *, weights_only: bool) -> Network
     if not weights_only:
         others = "inspect and spectrum take its matrices alone, cka --model runs it by your own code"
         raise CheckpointError(f"{why}; {others}")
-    return weights_only_layout.network(checkpoint, why)
+    return unknown.network(checkpoint, why)
 
 
 def _choose(checkpoint: Checkpoint, name: str | None) -> Layout | str:

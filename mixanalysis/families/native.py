@@ -8,9 +8,9 @@ from typing import Any
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.checkpoints.native_format import FORMAT, METADATA_KEY, description
 from mixanalysis.errors import CheckpointError
+from mixanalysis.families import FAMILIES
 from mixanalysis.families.assemble import assemble, skeleton
 from mixanalysis.families.layout import Layout
-from mixanalysis.families.sizes import FAMILIES
 from mixanalysis.network import Config, Network, from_dict
 
 NAME = "mixanalysis"
@@ -51,6 +51,7 @@ def network(checkpoint: Checkpoint, _assumed: Mapping[str, Any]) -> Network:
 
 
 LAYOUT = Layout(NAME, (SOUGHT,), network, finds=lambda checkpoint, _sought: METADATA_KEY in checkpoint.metadata)
+LAYOUTS = (LAYOUT,)
 
 
 def _config(checkpoint: Checkpoint, found: dict[str, Any]) -> Config:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from mixanalysis.checkpoints import Checkpoint
-from mixanalysis.families.mixer.dialect import GUESSED
+from mixanalysis.families.assume import GUESSED
 
 
 def vector_size(checkpoint: Checkpoint, name: str) -> int:

@@ -13,6 +13,9 @@ from mixanalysis.network.config import Gelu, Patches
 
 Axis = Literal["token", "channel"]
 
+Activation = Literal["relu", "gelu"]
+"""phi of an MLP's blocks."""
+
 Order = Literal["none", "random", "swapped"]
 """J1 and J2 of a shared matrix: those of normal mixing along its axis, random ones, or those of the other axis."""
 
@@ -173,6 +176,29 @@ class BaseBlock(nn.Module):
         """Mix tokens, then channels."""
         y: Tensor = self.channel(self.token(x))
         return y
+
+
+class Branch(nn.Module):
+    """B2 phi(B1 x), with or without another phi."""
+
+    def __init__(self, fc1: nn.Module, fc2: nn.Module, activation: Activation, *, output_activation: bool) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = fc1, fc2
+        self.activation = F.relu if activation == "relu" else F.gelu
+        self.output_activation = output_activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layers."""
+        x = self.fc2(self.activation(self.fc1(x)))
+        return self.activation(x) if self.output_activation else x
+
+
+class NoSkip(nn.Module):
+    """Carries nothing past a block."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero."""
+        return x.new_zeros(len(x), 1)
 
 
 class Resize(nn.Module):

@@ -17,10 +17,10 @@ from mixanalysis import representation
 from mixanalysis.network.sparse_linear import csr_matrix
 from mixanalysis.operators import Dense, Operator, coordinates
 
-Role = Literal["token", "channel", "patch", "gate", "dense", "skip"]
+Role = Literal["token", "channel", "patch", "gate", "expert", "dense", "skip"]
 """What a layer mixes: tokens, channels, all entries of a patch, everything ("dense"); or what it is for: a factor that
-multiplies another branch ("gate"), the resizing skip path of a first block."""
-
+multiplies another branch ("gate"), one of several maps between which a router chooses ("expert"), the resizing skip
+path of a first block."""
 
 Stage = Literal["in", "out"]
 """Input side of a block (m to gamma m, or its only layer), or output side (gamma m to m)."""
@@ -75,6 +75,8 @@ class MixingLayer:
             at initialisation, or None when the scheme is not known.
         build: reads the weights and makes the operator.
         build_bias: reads the bias and lifts it to shape (rows,); None without a bias.
+        build_at: makes the operator at one example, of a layer whose matrix depends on the network's input; None for
+            one whose matrix doesn't.
     """
 
     name: str
@@ -86,11 +88,23 @@ class MixingLayer:
     declared_variance: float | None
     build: Callable[[], Operator] = field(repr=False)
     build_bias: Callable[[], Tensor | None] = field(repr=False)
+    build_at: Callable[[Tensor], Operator] | None = field(default=None, repr=False)
 
     @property
     def operator(self) -> Operator:
         """The effective weight, read anew at each call so that one layer is in memory at a time."""
         return self.build()
+
+    def at(self, example: Tensor) -> Operator:
+        """The effective weight at one example: as a router, a gate or attention sets it there.
+
+        Args:
+            example: one input of the network, of its configuration's `input_shape`.
+
+        Returns:
+            The operator of `build_at`; the same `operator` for every example where the layer's matrix depends on none.
+        """
+        return self.build() if self.build_at is None else self.build_at(example)
 
     @property
     def bias(self) -> Tensor | None:

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mixanalysis.families.sizes import FAMILIES
+from mixanalysis.families import FAMILIES
 from mixanalysis.network import UNKNOWN, Config, MixingLayer, Network
 from mixanalysis.operators import Masked, Operator
 from mixanalysis.results import NETWORK, Schema

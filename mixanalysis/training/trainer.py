@@ -21,7 +21,7 @@ from mixanalysis.checkpoints import open_checkpoint, save_checkpoint
 from mixanalysis.checkpoints.native_format import description
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckFailedError, CheckpointError, DataError, UsageError
-from mixanalysis.families.sizes import FAMILIES
+from mixanalysis.families import FAMILIES
 from mixanalysis.files import atomic_write, exclusive_lock, remove_stale
 from mixanalysis.network import Config, to_dict
 from mixanalysis.training.augment import augmented

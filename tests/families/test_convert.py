@@ -15,9 +15,10 @@ from families.naive_mixers import PROJECTS, SIZES
 from mixanalysis.checkpoints import save_checkpoint
 from mixanalysis.errors import CheckFailedError, CheckpointError, UsageError
 from mixanalysis.families import convert as convert_module
-from mixanalysis.families.convert import TARGETS, convert
+from mixanalysis.families.convert import convert
 from mixanalysis.families.loading import load
 from mixanalysis.families.mixer.network import MixerConfig
+from mixanalysis.families.mixer.targets import TARGETS
 from mixanalysis.network import Patches
 
 PLAIN = {name: project for name, project in PROJECTS.items() if project.norm and project.stem_bias}

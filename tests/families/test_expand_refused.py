@@ -13,9 +13,9 @@ import mixanalysis as mx
 from cases import NETWORKS, network_of
 from hand_made import CASES
 from mixanalysis.errors import CheckFailedError, CheckpointError, UsageError
+from mixanalysis.families import FAMILIES
 from mixanalysis.families.loading import load
 from mixanalysis.families.mixer.network import MixerConfig
-from mixanalysis.families.sizes import FAMILIES
 from mixanalysis.families.wide_sparse_mlp.expansion import Expansion
 from mixanalysis.network import Patches
 

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from families.naive_mixers import PROJECTS, Size
 from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.errors import CheckpointError
-from mixanalysis.families.loading import LAYOUTS, load
+from mixanalysis.families import LAYOUTS
+from mixanalysis.families.loading import load
 from mixanalysis.network import Structure, Structures
 from mixanalysis.operators import BlockDiagonal, Lift
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from cases import NETWORKS, checkpoint_of
 from mixanalysis.errors import CheckpointError, UsageError
-from mixanalysis.families.loading import LAYOUTS, load, load_all
+from mixanalysis.families import LAYOUTS
+from mixanalysis.families.loading import load, load_all
 
 TIMM = LAYOUTS["timm-mixer"].sought
 

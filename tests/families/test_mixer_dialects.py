@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from families.naive_mixers import PROJECTS, SIZES
 from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.errors import CheckpointError, UsageError
-from mixanalysis.families.loading import LAYOUTS, load, load_all
+from mixanalysis.families import LAYOUTS
+from mixanalysis.families.loading import load, load_all
 from mixanalysis.families.mixer.network import MixerConfig
 from mixanalysis.network import Assumed, Patches
 

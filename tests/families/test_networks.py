@@ -8,8 +8,9 @@ import torch
 
 from cases import NETWORKS, PATCHES, images_of, module_of, network_of
 from mixanalysis.errors import UsageError
+from mixanalysis.families import FAMILIES
 from mixanalysis.families.mixer.network import MixerConfig
-from mixanalysis.families.sizes import FAMILIES, Sizes, configure
+from mixanalysis.families.sizes import Sizes, configure
 from mixanalysis.families.sw_mlp.network import SWMLPConfig
 from mixanalysis.network import Patches, from_dict, to_dict
 from mixanalysis.network.blocks import MaskedLinear, SharedLinear, draw_mask

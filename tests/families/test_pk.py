@@ -9,10 +9,11 @@ from torch.nn import functional as F
 
 from cases import PATCHES, SQUARE, images_of, module_of, network_of
 from mixanalysis.errors import UsageError
+from mixanalysis.families import FAMILIES
 from mixanalysis.families.mixer.network import MixerConfig
 from mixanalysis.families.pk.network import PKConfig
 from mixanalysis.families.s_mixer.network import SMixerConfig
-from mixanalysis.families.sizes import FAMILIES, Sizes, configure
+from mixanalysis.families.sizes import Sizes, configure
 from mixanalysis.network.blocks import SharedLinear
 from mixanalysis.operators import Lift, Permuted
 

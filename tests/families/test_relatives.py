@@ -12,8 +12,8 @@ import torch
 from hand_made import CASES
 from hand_made.parts import matrix_of
 from mixanalysis.checkpoints import open_checkpoint
-from mixanalysis.families.loading import LAYOUTS, load
-from mixanalysis.families.sizes import FAMILIES
+from mixanalysis.families import FAMILIES, LAYOUTS
+from mixanalysis.families.loading import load
 from mixanalysis.network import from_dict, to_dict
 from mixanalysis.operators import Dense, Masked
 

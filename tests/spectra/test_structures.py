@@ -15,9 +15,9 @@ import mixanalysis as mx
 from cases import NETWORKS, module_of, network_of
 from mixanalysis.checkpoints import save_checkpoint
 from mixanalysis.errors import NothingToAnalyseError, UsageError
+from mixanalysis.families import FAMILIES
 from mixanalysis.families.loading import load
 from mixanalysis.families.s_mixer.network import SMixerConfig
-from mixanalysis.families.sizes import FAMILIES
 from mixanalysis.families.structured_mlp.network import StructuredMLPConfig
 from mixanalysis.families.sw_mlp.network import SWMLPConfig
 from mixanalysis.network import Patches

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import mixanalysis as mx
-from mixanalysis.families.sizes import FAMILIES, Sizes, configure
+from mixanalysis.families import FAMILIES
+from mixanalysis.families.sizes import Sizes, configure
 from mixanalysis.network import Patches
 from mixanalysis.network.blocks import MaskedLinear
 from mixanalysis.training import TrainingConfig, trainer

@@ -13,7 +13,8 @@ import torch
 import mixanalysis as mx
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckFailedError, DataError, UsageError
-from mixanalysis.families.sizes import FAMILIES, Sizes, configure
+from mixanalysis.families import FAMILIES
+from mixanalysis.families.sizes import Sizes, configure
 from mixanalysis.network import Patches, to_dict
 from mixanalysis.training import TrainingConfig, run_key, trainer
 

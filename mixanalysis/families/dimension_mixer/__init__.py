@@ -1,1 +1,5 @@
-"""Placeholder dimension_mixer."""
+"""Dimension Mixer on patches, with dense, Monarch or butterfly mixing."""
+
+from mixanalysis.families.declaration import Declaration
+
+DECLARATION = Declaration(sizes={"dimension-mixer": None}, layouts=("dimension-mixer",))

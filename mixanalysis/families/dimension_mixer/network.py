@@ -12,6 +12,7 @@ from typing import Literal
 from torch import nn
 
 from mixanalysis.families.dimension_mixer.block_sparse import ButterflyMlp, MonarchMlp, butterfly_layers, monarch_layers
+from mixanalysis.families.family import Family
 from mixanalysis.network.blocks import Axis, BaseBlock, Mlp, Residual, SharedLinear
 from mixanalysis.network.effective_layers import shared_layer
 from mixanalysis.network.network import ROLES_OF_BASE_BLOCK, MixingLayer, Tap, Weights, base_block_taps
@@ -91,3 +92,6 @@ def mixing_layers(config: DimensionMixerConfig, weights: Weights) -> tuple[Mixin
 def taps(config: DimensionMixerConfig) -> tuple[Tap, ...]:
     """The mixing blocks in forward order."""
     return base_block_taps(config.depth)
+
+
+FAMILIES = {"dimension-mixer": Family(DimensionMixerConfig, dimension_mixer, mixing_layers, taps)}

@@ -1,4 +1,4 @@
-"""timm's gated relatives of the Mixer, `gmixer_*` and `gmlp_*` (timm/models/mlp_mixer.py, timm/layers/mlp.py)."""
+"""timm's gated Mixer, `gmixer_*` (timm/models/mlp_mixer.py, timm/layers/mlp.py)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.families.assemble import View, assemble
 from mixanalysis.families.assume import patches_of
 from mixanalysis.families.gmixer.network import GMixerConfig
-from mixanalysis.families.gmlp.network import GMLPConfig
 from mixanalysis.families.layout import Layout
 from mixanalysis.families.tensor_shapes import classes, depth, matrix_shape, renaming, stem_shape
 from mixanalysis.network import Network
 
-GMIXER, GMLP = "timm-gmixer", "timm-gmlp"
+NAME = "timm-gmixer"
 
 _OURS = renaming(
     {
@@ -36,7 +35,7 @@ def half(tensor: Tensor, second: bool) -> Tensor:
     return tensor[size:] if second else tensor[:size]
 
 
-def _gmixer_view(ours: str) -> str | View:
+def _view(ours: str) -> str | View:
     """fc1 gives values in its first half of rows and their gates in the second."""
     theirs = _OURS(ours)
     for part in ("value", "gate"):
@@ -45,7 +44,7 @@ def _gmixer_view(ours: str) -> str | View:
     return theirs
 
 
-def _gmixer(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
+def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     channels, colours, patch = stem_shape(checkpoint, _STEM)
     tokens, token_hidden = matrix_shape(checkpoint, "blocks.0.mlp_tokens.fc2.weight")
     config = GMixerConfig(
@@ -58,7 +57,7 @@ def _gmixer(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
         norm_eps=assumed["norm_eps"],
         stem_norm="stem.norm.weight" in checkpoint,
     )
-    return assemble(checkpoint, config, layout=GMIXER, rename=_gmixer_view)
+    return assemble(checkpoint, config, layout=NAME, rename=_view)
 
 
 def _ungated(checkpoint: Checkpoint) -> str:
@@ -67,37 +66,14 @@ def _ungated(checkpoint: Checkpoint) -> str:
     return "" if gated else "its fc1 doesn't give twice what fc2 takes, value and gate"
 
 
-def _gmlp(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
-    channels, colours, patch = stem_shape(checkpoint, _STEM)
-    tokens, _ = matrix_shape(checkpoint, "blocks.0.mlp_channels.gate.proj.weight")
-    config = GMLPConfig(
-        patches=patches_of(tokens, patch, colours, assumed["image"]),
-        classes=classes(checkpoint, "head.weight"),
-        channels=channels,
-        depth=depth(checkpoint, "blocks."),
-        hidden=matrix_shape(checkpoint, "blocks.0.mlp_channels.fc1.weight")[0],
-        norm_eps=assumed["norm_eps"],
-        gelu=assumed["gelu"],
-        stem_norm="stem.norm.weight" in checkpoint,
-    )
-    return assemble(checkpoint, config, layout=GMLP, rename=renaming({".mlp.": ".mlp_channels."}))
-
-
-_MIXER_PARTS = tuple(f"blocks.0.mlp_{axis}.{fc}.weight" for axis in ("tokens", "channels") for fc in ("fc1", "fc2"))
-_MLP_PARTS = tuple(f"blocks.0.mlp_channels.{part}.weight" for part in ("fc1", "gate.norm", "gate.proj", "fc2"))
+_PARTS = tuple(f"blocks.0.mlp_{axis}.{fc}.weight" for axis in ("tokens", "channels") for fc in ("fc1", "fc2"))
 
 LAYOUTS = (
     Layout(
-        GMIXER,
-        (_STEM, "blocks.0.norm1.weight", "norm.weight", *_MIXER_PARTS),
-        _gmixer,
+        NAME,
+        (_STEM, "blocks.0.norm1.weight", "norm.weight", *_PARTS),
+        _network,
         {"norm_eps": 1e-6, "image": "square"},
         _ungated,
-    ),
-    Layout(
-        GMLP,
-        (_STEM, "blocks.0.norm.weight", "norm.weight", *_MLP_PARTS),
-        _gmlp,
-        {"gelu": "erf", "norm_eps": 1e-6, "image": "square"},
     ),
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mixanalysis.families.family import Family
 from mixanalysis.network.blocks import Axis, BaseBlock, Residual, SharedLinear
 from mixanalysis.network.effective_layers import shared_layer
 from mixanalysis.network.network import ROLES_OF_BASE_BLOCK, MixingLayer, Tap, Weights, base_block_taps
@@ -91,3 +92,6 @@ def mixing_layers(config: GMixerConfig, weights: Weights) -> tuple[MixingLayer, 
 def taps(config: GMixerConfig) -> tuple[Tap, ...]:
     """The mixing blocks in forward order."""
     return base_block_taps(config.depth)
+
+
+FAMILIES = {"gmixer": Family(GMixerConfig, gmixer, mixing_layers, taps)}

@@ -1,1 +1,5 @@
-"""Placeholder gmlp."""
+"""gMLP, as timm has it."""
+
+from mixanalysis.families.declaration import Declaration
+
+DECLARATION = Declaration(sizes={"gmlp": None}, layouts=("timm-gmlp",))

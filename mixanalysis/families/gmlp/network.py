@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from mixanalysis.families.family import Family
 from mixanalysis.network.blocks import Residual, SharedLinear, activate
 from mixanalysis.network.config import Gelu
 from mixanalysis.network.effective_layers import shared_layer
@@ -107,3 +108,6 @@ def mixing_layers(config: GMLPConfig, weights: Weights) -> tuple[MixingLayer, ..
 def taps(config: GMLPConfig) -> tuple[Tap, ...]:
     """The blocks in forward order; each mixes channels, and tokens in its gate."""
     return tuple(Tap(f"{index}", "gate", f"blocks.{index}.mlp", f"blocks.{index}") for index in range(config.depth))
+
+
+FAMILIES = {"gmlp": Family(GMLPConfig, gmlp, mixing_layers, taps)}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.families.assemble import Renamed, View, assemble
-from mixanalysis.families.assume import patches_of
+from mixanalysis.families.assume import GUESSED, patches_of
 from mixanalysis.families.layout import Layout
 from mixanalysis.families.mixer.network import MixerConfig
 from mixanalysis.network import Gelu, Network, Structures
@@ -28,9 +28,6 @@ BLOCK = (
     "blocks.{i}.channel.mlp.fc2",
 )
 """Modules of a base block, under our names."""
-
-GUESSED = "3, or 1 where 3 is impossible"
-"""Colours of a patch embedding whose weight is a matrix."""
 
 
 class Arrangement(NamedTuple):

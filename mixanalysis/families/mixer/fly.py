@@ -15,7 +15,7 @@ from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.families.assemble import assemble
 from mixanalysis.families.layout import Layout
 from mixanalysis.families.mixer.dialect import Found, MixerSizes
-from mixanalysis.families.mixer.layouts import TIMM
+from mixanalysis.families.mixer.projects import TIMM
 from mixanalysis.network import Network, Structure, Structures
 
 NAME = "fly-mixer"

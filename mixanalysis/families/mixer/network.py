@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mixanalysis.families.family import Family
+from mixanalysis.families.sizes import CHANNELS, Sizes, otherwise
 from mixanalysis.network.blocks import Axis, BaseBlock, Mlp, PatchEmbedding, Residual, Resize, SharedLinear, classifier
 from mixanalysis.network.config import Gelu, Patches, Permutation, hidden_size, positive
 from mixanalysis.network.effective_layers import base_block_layers, shared_layer
@@ -217,3 +220,22 @@ def mixing_layers(config: MixerConfig, weights: Weights) -> tuple[MixingLayer, .
 def taps(config: MixerConfig) -> tuple[Tap, ...]:
     """The mixing blocks in forward order."""
     return base_block_taps(config.depth)
+
+
+def _configure(permutation: Permutation, patches: Patches, classes: int, sizes: Sizes) -> MixerConfig:
+    gamma = otherwise(sizes.expansion, 2.0)
+    return MixerConfig.of(
+        patches,
+        classes,
+        channels=otherwise(sizes.channels, CHANNELS),
+        depth=otherwise(sizes.depth, 3),
+        tokens=sizes.tokens,
+        expansion=(otherwise(sizes.expansion_token, gamma), otherwise(sizes.expansion_channel, gamma)),
+        permutation=permutation,
+    )
+
+
+FAMILIES = {
+    "mixer": Family(MixerConfig, Mixer, mixing_layers, taps, partial(_configure, "none")),
+    "rp-mixer": Family(MixerConfig, Mixer, mixing_layers, taps, partial(_configure, "random")),
+}

@@ -55,9 +55,11 @@ def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     return assemble(checkpoint, config, layout=NAME, rename=_THEIRS)
 
 
-LAYOUT = Layout(
-    NAME,
-    ("patcher.weight", "model.0.norm.weight", "model.0.mgu.proj.weight", _TOKEN, _CHANNEL, _FFN),
-    _network,
-    {"gelu": "erf", "norm_eps": 1e-5, "image": "square"},
+LAYOUTS = (
+    Layout(
+        NAME,
+        ("patcher.weight", "model.0.norm.weight", "model.0.mgu.proj.weight", _TOKEN, _CHANNEL, _FFN),
+        _network,
+        {"gelu": "erf", "norm_eps": 1e-5, "image": "square"},
+    ),
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from mixanalysis.families.family import Family
 from mixanalysis.network.blocks import Axis, BaseBlock, Mlp, Residual, SharedLinear
 from mixanalysis.network.config import Gelu
 from mixanalysis.network.effective_layers import shared_layer
@@ -123,3 +124,6 @@ def taps(config: NiNformerConfig) -> tuple[Tap, ...]:
             Tap(f"{index}.ffn", "channel", f"{block}.ffn.mlp", f"{block}.ffn"),
         ]
     return tuple(found)
+
+
+FAMILIES = {"ninformer": Family(NiNformerConfig, ninformer, mixing_layers, taps)}

@@ -1,1 +1,5 @@
-"""Placeholder paramixer."""
+"""Parallel and serial Mixers with LayerNorm over both axes."""
+
+from mixanalysis.families.declaration import Declaration
+
+DECLARATION = Declaration(sizes={"paramixer": None}, layouts=("paramixer", "vanillamixer"))

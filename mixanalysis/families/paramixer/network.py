@@ -14,6 +14,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from mixanalysis.families.family import Family
 from mixanalysis.network.blocks import Axis, BaseBlock, Mlp, Residual, SharedLinear, activate
 from mixanalysis.network.config import Gelu
 from mixanalysis.network.effective_layers import matrix, shared_layer
@@ -185,3 +186,6 @@ def taps(config: ParaMixerConfig) -> tuple[Tap, ...]:
                 Tap(f"{name}.{role}", role, f"{path}.{role}.mlp", f"{path}.{role}") for role in ROLES_OF_BASE_BLOCK
             ]
     return tuple(found)
+
+
+FAMILIES = {"paramixer": Family(ParaMixerConfig, paramixer, mixing_layers, taps)}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mixanalysis.families.family import Family
 from mixanalysis.network.blocks import Residual, classifier
 from mixanalysis.network.config import positive
 from mixanalysis.network.effective_layers import along, matrix
@@ -159,3 +160,6 @@ def taps(config: PatchMlpMixerConfig) -> tuple[Tap, ...]:
     return tuple(
         Tap(f"{index}", "patch", f"blocks.{index}.mlp", f"blocks.{index}") for index in range(len(config.sizes))
     )
+
+
+FAMILIES = {"patch-mlp-mixer": Family(PatchMlpMixerConfig, PatchMlpMixer, mixing_layers, taps)}

@@ -1,1 +1,5 @@
-"""Placeholder permutator."""
+"""Permutator, as lucidrains has it."""
+
+from mixanalysis.families.declaration import Declaration
+
+DECLARATION = Declaration(sizes={"permutator": None}, layouts=("lucidrains-permutator",))

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mixanalysis.families.family import Family
 from mixanalysis.network.blocks import BaseBlock, Mlp, Residual, SharedLinear
 from mixanalysis.network.config import Gelu
 from mixanalysis.network.effective_layers import along, matrix, shared_layer
@@ -171,3 +172,6 @@ def _places(config: PermutatorConfig, direction: Direction) -> Tensor:
 def taps(config: PermutatorConfig) -> tuple[Tap, ...]:
     """The mixing blocks in forward order; `token` mixes along height, width and channels."""
     return base_block_taps(config.depth)
+
+
+FAMILIES = {"permutator": Family(PermutatorConfig, permutator, mixing_layers, taps)}

@@ -13,6 +13,8 @@ from typing import Literal, cast, get_args
 
 from torch import Tensor, nn
 
+from mixanalysis.families.family import Family
+from mixanalysis.families.sizes import CHANNELS, Sizes, otherwise
 from mixanalysis.network.blocks import (
     Axis,
     BaseBlock,
@@ -218,3 +220,23 @@ def mixing_layers(config: PKConfig, weights: Weights) -> tuple[MixingLayer, ...]
 def taps(config: PKConfig) -> tuple[Tap, ...]:
     """The mixing blocks in forward order."""
     return base_block_taps(config.depth)
+
+
+def _configure(one_matrix: bool, patches: Patches, classes: int, sizes: Sizes) -> PKConfig:
+    gamma = otherwise(sizes.expansion, 2.0)
+    expansion = (otherwise(sizes.expansion_token, gamma), otherwise(sizes.expansion_channel, gamma))
+    return PKConfig.of(
+        patches,
+        classes,
+        channels=otherwise(sizes.channels, CHANNELS),
+        depth=otherwise(sizes.depth, 3),
+        tokens=sizes.tokens,
+        expansion=None if one_matrix else expansion,
+        permutations=otherwise(sizes.permutations, "normal"),
+    )
+
+
+FAMILIES = {
+    "pk-mixer": Family(PKConfig, PKNetwork, mixing_layers, taps, partial(_configure, False)),
+    "pk-s-mixer": Family(PKConfig, PKNetwork, mixing_layers, taps, partial(_configure, True)),
+}

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from mixanalysis.families.family import Family
 from mixanalysis.network.blocks import BaseBlock, Mlp, Residual, SharedLinear
 from mixanalysis.network.config import Gelu
 from mixanalysis.network.effective_layers import along, matrix
@@ -158,3 +159,6 @@ _FOLDED: dict[str, tuple[Callable[..., Operator], Callable[..., Tensor]]] = {
     "branch.fc2": (_reducing, _reducing_bias),
 }
 """How each layer and its bias are made, by its name within a mixing block."""
+
+
+FAMILIES = {"resmlp": Family(ResMLPConfig, resmlp, mixing_layers, taps)}

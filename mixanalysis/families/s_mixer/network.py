@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
 
+from mixanalysis.families.family import Family
+from mixanalysis.families.sizes import CHANNELS, Sizes, otherwise
 from mixanalysis.network.blocks import Axis, BaseBlock, Mlp, PatchEmbedding, Residual, Resize, SharedLinear, classifier
 from mixanalysis.network.config import Gelu, Patches, Permutation, positive
 from mixanalysis.network.effective_layers import base_block_layers
@@ -109,3 +112,20 @@ def mixing_layers(config: SMixerConfig, weights: Weights) -> tuple[MixingLayer, 
 def taps(config: SMixerConfig) -> tuple[Tap, ...]:
     """The mixing blocks in forward order."""
     return base_block_taps(config.depth)
+
+
+def _configure(permutation: Permutation, patches: Patches, classes: int, sizes: Sizes) -> SMixerConfig:
+    return SMixerConfig(
+        patches,
+        classes,
+        tokens=otherwise(sizes.tokens, patches.count),
+        channels=otherwise(sizes.channels, CHANNELS),
+        depth=otherwise(sizes.depth, 3),
+        permutation=permutation,
+    )
+
+
+FAMILIES = {
+    "s-mixer": Family(SMixerConfig, SMixer, mixing_layers, taps, partial(_configure, "none")),
+    "rp-s-mixer": Family(SMixerConfig, SMixer, mixing_layers, taps, partial(_configure, "random")),
+}

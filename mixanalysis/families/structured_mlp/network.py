@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mixanalysis.network.blocks import PatchEmbedding, Residual, Resize, classifier, fan_in_normal_
+from mixanalysis.families.family import Family
+from mixanalysis.families.sizes import Sizes, otherwise
+from mixanalysis.families.structured_mlp.linear import KroneckerLinear, MonarchLinear, monarch_shapes
+from mixanalysis.network.blocks import Activation, Branch, NoSkip, PatchEmbedding, Residual, Resize, classifier
 from mixanalysis.network.config import Patches, hidden_size, positive
 from mixanalysis.network.network import MixingLayer, Role, Tap, Weights
 from mixanalysis.operators import Dense, Kronecker, Monarch, Operator
 
 Structure = Literal["monarch", "kronecker"]
-Activation = Literal["relu", "gelu"]
 
 
 @dataclass(frozen=True)
@@ -116,81 +117,6 @@ def _inputs(patches: Patches, features: int) -> int:
     return patches.count * features if features else math.prod(patches.input_shape)
 
 
-class MonarchLinear(nn.Module):
-    """P2 bd(second) P1 bd(first) x + b, the permutations being transposes (`operators.Monarch`).
-
-    Args:
-        fan_in: inputs, k p.
-        fan_out: outputs, k s.
-        blocks: k, in both factors; between them are k min(p, s) features.
-        bias: whether a bias is added.
-    """
-
-    def __init__(self, fan_in: int, fan_out: int, blocks: int, *, bias: bool = True) -> None:
-        super().__init__()
-        first, second = monarch_shapes(fan_in, fan_out, blocks)
-        self.blocks = blocks
-        self.first = nn.Parameter(fan_in_normal_(torch.empty(first), first[2]))
-        self.second = nn.Parameter(fan_in_normal_(torch.empty(second), second[2]))
-        self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, fan_in) to (B, fan_out)."""
-        # (k, B, p) -> (k, B, q); feature i q + j of the middle goes to block (i q + j) mod k
-        middle = torch.bmm(x.view(len(x), self.blocks, -1).transpose(0, 1), self.first.mT)
-        middle = middle.transpose(0, 1).reshape(len(x), -1, self.blocks).permute(2, 0, 1)
-        outer = torch.bmm(middle, self.second.mT)
-        y = outer.permute(1, 2, 0).reshape(len(x), -1)
-        return y if self.bias is None else y + self.bias
-
-
-class KroneckerLinear(nn.Module):
-    """(left kron right) x + b: on the row-major k x d matrix X of the inputs, left X right^T.
-
-    Args:
-        fan_in: inputs, k d.
-        fan_out: outputs, k b.
-        blocks: k; left is k x k, right b x d.
-        bias: whether a bias is added.
-    """
-
-    def __init__(self, fan_in: int, fan_out: int, blocks: int, *, bias: bool = True) -> None:
-        super().__init__()
-        self.blocks = blocks
-        self.left = nn.Parameter(fan_in_normal_(torch.empty(blocks, blocks), blocks))
-        self.right = nn.Parameter(fan_in_normal_(torch.empty(fan_out // blocks, fan_in // blocks), fan_in // blocks))
-        self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, fan_in) to (B, fan_out)."""
-        features = F.linear(x.view(len(x), self.blocks, -1), self.right)
-        y = torch.matmul(self.left, features).flatten(1)
-        return y if self.bias is None else y + self.bias
-
-
-class Branch(nn.Module):
-    """B2 phi(B1 x), with or without another phi."""
-
-    def __init__(self, fc1: nn.Module, fc2: nn.Module, activation: Activation, *, output_activation: bool) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = fc1, fc2
-        self.activation = F.relu if activation == "relu" else F.gelu
-        self.output_activation = output_activation
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the layers."""
-        x = self.fc2(self.activation(self.fc1(x)))
-        return self.activation(x) if self.output_activation else x
-
-
-class NoSkip(nn.Module):
-    """Carries nothing past a block."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Zero."""
-        return x.new_zeros(len(x), 1)
-
-
 class StructuredMLP(nn.Module):
     """The network: flattened pixels or patch features; blocks; final linear layer."""
 
@@ -223,13 +149,6 @@ def _block(config: StructuredMLPConfig, index: int) -> Residual:
     if into != config.size:
         carry = Resize(linear(into, config.size, bias=False), config.size, config.norm_eps)
     return Residual(nn.LayerNorm(into, eps=config.norm_eps), branch, carry)
-
-
-def monarch_shapes(fan_in: int, fan_out: int, blocks: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Shapes (k, q, p) and (k, s, q) of a Monarch matrix's factors, with q = min(p, s) as in fly's `MonarchLinear`."""
-    p, s = fan_in // blocks, fan_out // blocks
-    q = min(p, s)
-    return (blocks, q, p), (blocks, s, q)
 
 
 def mixing_layers(config: StructuredMLPConfig, weights: Weights) -> tuple[MixingLayer, ...]:
@@ -286,3 +205,25 @@ def _bias(weights: Weights, name: str) -> Tensor | None:
 def taps(config: StructuredMLPConfig) -> tuple[Tap, ...]:
     """The blocks in forward order; without skips, features before and after them are the same."""
     return tuple(Tap(f"{index}", "dense", f"blocks.{index}.mlp", f"blocks.{index}") for index in range(config.depth))
+
+
+def _configure(structure: Structure, patches: Patches, classes: int, sizes: Sizes) -> StructuredMLPConfig:
+    kinds: dict[str, Any] = {"activation": otherwise(sizes.activation, "relu")}
+    return StructuredMLPConfig.of(
+        patches,
+        classes,
+        structure,
+        depth=otherwise(sizes.depth, 1),
+        features=otherwise(sizes.channels, 0),
+        size=sizes.width,
+        expansion=otherwise(sizes.expansion, 1.0),
+        blocks=sizes.blocks,
+        skip=otherwise(sizes.skip, False),
+        **kinds,
+    )
+
+
+FAMILIES = {
+    "monarch-mlp": Family(StructuredMLPConfig, StructuredMLP, mixing_layers, taps, partial(_configure, "monarch")),
+    "kronecker-mlp": Family(StructuredMLPConfig, StructuredMLP, mixing_layers, taps, partial(_configure, "kronecker")),
+}

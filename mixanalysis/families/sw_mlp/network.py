@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from mixanalysis.families.family import Family
+from mixanalysis.families.sizes import CHANNELS, Sizes, otherwise
 from mixanalysis.network.blocks import MaskedLinear, Mlp, PatchEmbedding, Residual, Resize, classifier
 from mixanalysis.network.config import Gelu, Patches, hidden_size, positive
 from mixanalysis.network.effective_layers import masked_layer
@@ -147,3 +149,34 @@ def mixing_layers(config: SWMLPConfig, weights: Weights) -> tuple[MixingLayer, .
 def taps(config: SWMLPConfig) -> tuple[Tap, ...]:
     """The blocks in forward order."""
     return tuple(Tap(f"{index}", "dense", f"blocks.{index}.mlp", f"blocks.{index}") for index in range(config.depth))
+
+
+def _sparse(patches: Patches, classes: int, sizes: Sizes) -> SWMLPConfig:
+    density = otherwise(sizes.density, (1 / patches.count + 1 / otherwise(sizes.channels, CHANNELS)) / 2)
+    if not density < 1:
+        msg = f"density must be below 1, got {density}; at 1 the network is a dense one, of the family mlp"
+        raise ValueError(msg)
+    return _configure(density, patches, classes, sizes)
+
+
+def _configure(density: float, patches: Patches, classes: int, sizes: Sizes) -> SWMLPConfig:
+    kinds: dict[str, Any] = {
+        "block": otherwise(sizes.block, "mlp"),
+        "mask": otherwise(sizes.mask, "bernoulli"),
+        "mask_value": otherwise(sizes.mask_value, "inverse-root"),
+    }
+    return SWMLPConfig.of(
+        patches,
+        classes,
+        size=otherwise(sizes.width, patches.count * otherwise(sizes.channels, CHANNELS)),
+        depth=otherwise(sizes.depth, 6),
+        density=density,
+        expansion=otherwise(sizes.expansion, 2.0),
+        **kinds,
+    )
+
+
+FAMILIES = {
+    "sw-mlp": Family(SWMLPConfig, SWMLP, mixing_layers, taps, _sparse),
+    "mlp": Family(SWMLPConfig, SWMLP, mixing_layers, taps, partial(_configure, 1.0)),
+}

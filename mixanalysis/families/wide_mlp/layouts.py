@@ -12,9 +12,8 @@ from typing import Any
 
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.families.assemble import assemble
-from mixanalysis.families.assume import patches_of
+from mixanalysis.families.assume import GUESSED, patches_of
 from mixanalysis.families.layout import Layout
-from mixanalysis.families.mixer.dialect import GUESSED
 from mixanalysis.families.tensor_shapes import colours_of, matrix_shape, renaming
 from mixanalysis.families.wide_mlp.network import WideMLPConfig
 from mixanalysis.network import Network
@@ -42,9 +41,11 @@ def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     return assemble(checkpoint.with_inferred_masks(sparse), config, layout=NAME, rename=rename)
 
 
-LAYOUT = Layout(
-    NAME,
-    _WEIGHTS,
-    _network,
-    {"activation": "relu", "parametrisation": "standard", "image": "square", "colours": GUESSED},
+LAYOUTS = (
+    Layout(
+        NAME,
+        _WEIGHTS,
+        _network,
+        {"activation": "relu", "parametrisation": "standard", "image": "square", "colours": GUESSED},
+    ),
 )

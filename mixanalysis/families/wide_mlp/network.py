@@ -16,6 +16,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mixanalysis.families.family import Family
 from mixanalysis.network.config import Patches, positive
 from mixanalysis.network.effective_layers import matrix
 from mixanalysis.network.network import MixingLayer, Stage, Tap, Weights
@@ -138,3 +139,6 @@ def _bias(weights: Weights, name: str, scale: float) -> Tensor | None:
 def taps(_config: WideMLPConfig) -> tuple[Tap, ...]:
     """The hidden layer; there is no skip that it could be read before."""
     return (Tap("hidden", "dense", "hidden", "hidden"),)
+
+
+FAMILIES = {"wide-mlp": Family(WideMLPConfig, WideMLP, mixing_layers, taps)}

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from mixanalysis.errors import UsageError
-from mixanalysis.families.structured_mlp.network import Branch, NoSkip
 from mixanalysis.families.wide_sparse_mlp.network import (
     Activation,
     Mixes,
@@ -20,7 +19,7 @@ from mixanalysis.families.wide_sparse_mlp.network import (
     WideSparseBlock,
     WideSparseConfig,
 )
-from mixanalysis.network.blocks import Mlp, PatchEmbedding, Residual, Resize
+from mixanalysis.network.blocks import Branch, Mlp, NoSkip, PatchEmbedding, Residual, Resize
 from mixanalysis.network.config import Patches
 from mixanalysis.network.effective_layers import vec_to_row
 from mixanalysis.network.network import MixingLayer, Network, Tap

@@ -9,8 +9,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mixanalysis.families.structured_mlp.network import NoSkip
-from mixanalysis.network.blocks import Residual, classifier
+from mixanalysis.families.family import Family
+from mixanalysis.network.blocks import NoSkip, Residual, classifier
 from mixanalysis.network.config import Patches, positive
 from mixanalysis.network.effective_layers import masked_layer
 from mixanalysis.network.network import MixingLayer, Role, Tap, Weights
@@ -255,3 +255,6 @@ def taps(config: WideSparseConfig) -> tuple[Tap, ...]:
         Tap(block.name, block.role, f"blocks.{index}.mlp", f"blocks.{index}")
         for index, block in enumerate(config.blocks)
     )
+
+
+FAMILIES = {"wide-sparse-mlp": Family(WideSparseConfig, WideSparseMLP, mixing_layers, taps)}

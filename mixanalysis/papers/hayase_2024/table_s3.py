@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from mixanalysis.families.sizes import FAMILIES, Sizes, configure
+from mixanalysis.families import FAMILIES
+from mixanalysis.families.sizes import Sizes, configure
 from mixanalysis.network import Config, Patches, to_dict
 from mixanalysis.network.blocks import MaskedLinear, SharedLinear
 from mixanalysis.papers.experiment import Context, Drawing, Experiment, Rows, Tables, notes

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, DataError, NothingToAnalyseError, UsageError
-from mixanalysis.families.sizes import FAMILIES
+from mixanalysis.families import FAMILIES
 from mixanalysis.network import Provenance, from_dict
 from mixanalysis.similarity.estimators import Estimator
 from mixanalysis.similarity.extractors import Control, Layer, Observation, RawBatch, why_not_finite
