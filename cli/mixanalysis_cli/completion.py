@@ -6,8 +6,19 @@ from collections.abc import Iterable
 
 from mixanalysis.families import LAYOUTS, TRAINABLE
 
-DATA = ("digits", "noise", "mnist:", "cifar10:", "cifar100:", "stl10:", "folder:")
-"""Data sets, those of the user's own files up to the folder."""
+DATA = (
+    "digits",
+    "noise",
+    "mnist:",
+    "fashion-mnist:",
+    "kmnist:",
+    "emnist:",
+    "cifar10:",
+    "cifar100:",
+    "stl10:",
+    "folder:",
+)
+"""Data sets, those of the user's own files up to the folder; a test compares them with `datasets.KINDS`."""
 
 
 def families(incomplete: str) -> list[str]:
