@@ -29,9 +29,11 @@ from mixanalysis.families.mixer.network import Mixer, MixerConfig
 from mixanalysis.network import MixingLayer, Patches
 from mixanalysis.operators import Dense, Masked
 from mixanalysis.spectra import fit, marchenko_pastur, nulls
-from mixanalysis.spectra.analysis import SpectrumOptions, Target, analyse
 from mixanalysis.spectra.fit import fit_values, spike_threshold
+from mixanalysis.spectra.layer import analyse
+from mixanalysis.spectra.options import SpectrumOptions
 from mixanalysis.spectra.sweep import masked_noise
+from mixanalysis.spectra.targets import Target
 
 pytestmark = pytest.mark.benchmark
 

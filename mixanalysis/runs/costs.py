@@ -19,7 +19,9 @@ from mixanalysis.network import UNKNOWN, Config, MixingLayer, Network
 from mixanalysis.operators import Masked, Operator
 from mixanalysis.results import NETWORK, Schema
 from mixanalysis.spectra import nulls, targets
-from mixanalysis.spectra.analysis import PROBES, STEPS, TOP
+from mixanalysis.spectra.layer import PROBES, STEPS, TOP
+from mixanalysis.spectra.nulls.masked import SIGN_LIMIT
+from mixanalysis.spectra.nulls.signs import SIGN_DRAWS
 from mixanalysis.spectra.targets import Target
 
 PLAN = Schema.of(
@@ -243,9 +245,9 @@ def _spectrum(factor: Operator) -> tuple[float, float]:
     else:
         products = LANCZOS + 2 * PROBES * STEPS
         operations, memory = 4.0 * SPARSE * products * factor.nnz, 8.0 * (2 * factor.nnz + (2 * TOP + 40) * (a + b))
-    if isinstance(factor, Masked) and factor.nnz <= nulls.SIGN_LIMIT:
+    if isinstance(factor, Masked) and factor.nnz <= SIGN_LIMIT:
         # the fluctuations of a mask's largest value come from draws of random signs
-        operations += 4.0 * SPARSE * nulls.SIGN_DRAWS * SIGN_PRODUCTS * factor.nnz
+        operations += 4.0 * SPARSE * SIGN_DRAWS * SIGN_PRODUCTS * factor.nnz
     return operations, memory
 
 

@@ -21,8 +21,8 @@ from mixanalysis.runs.folder import Invocation, Stage, opened
 from mixanalysis.runs.report import spectrum_drawings, width_drawings
 from mixanalysis.selection import matching
 from mixanalysis.spectra import SpectrumResult, spectrum
-from mixanalysis.spectra.analysis import LEVEL
 from mixanalysis.spectra.nulls import VarianceSource
+from mixanalysis.spectra.options import LEVEL
 from mixanalysis.spectra.sweep import Convention, sweep
 from mixanalysis.width import WIDTH_OPTIMA
 

@@ -1,10 +1,11 @@
 """Singular values against random-matrix theory."""
 
 from mixanalysis.spectra import marchenko_pastur, tracy_widom
-from mixanalysis.spectra.analysis import SpectrumResult, spectrum
+from mixanalysis.spectra.analysis import spectrum
 from mixanalysis.spectra.fit import Fit, fit
 from mixanalysis.spectra.marchenko_pastur import c_gamma, edge
 from mixanalysis.spectra.masked_edge import sparse_edge
+from mixanalysis.spectra.result import SpectrumResult
 
 __all__ = [
     "Fit",

@@ -152,30 +152,8 @@ def spike_threshold(a: int, b: int, variance: float) -> float:
     return math.sqrt(variance * math.sqrt(a * b))
 
 
-def spiked(theta: Values, a: int, b: int, variance: float) -> Values:
-    """Singular value at which a spike shows in a x b noise.
-
-    Args:
-        theta: Strength of the spike, a singular value of the planted low-rank part; a number or an array.
-        a: Number of rows.
-        b: Number of columns.
-        variance: Variance of one entry of the noise.
-
-    Returns:
-        sqrt((theta^2 + v a)(theta^2 + v b)) / theta above `spike_threshold`, the edge of the bulk up to it;
-        same shape as `theta` (Benaych-Georges & Nadakuditi 2012).
-
-    Raises:
-        ValueError: If a size is below 1 or the variance is not positive and finite.
-    """
-    strength = np.maximum(np.asarray(theta, dtype=np.float64), spike_threshold(a, b, variance))
-    row_part = np.hypot(strength, math.sqrt(variance * a))
-    column_part = np.hypot(strength, math.sqrt(variance * b))
-    return like(theta, row_part * column_part / strength)
-
-
 def spike(s: Values, a: int, b: int, variance: float) -> Values:
-    """Strength of the spike that shows at a singular value: the inverse of `spiked`.
+    """Strength of the spike that shows at a singular value (Benaych-Georges & Nadakuditi 2012).
 
     Args:
         s: Singular values of the noisy matrix, a number or an array.

@@ -15,7 +15,7 @@ from mixanalysis.errors import UsageError
 from mixanalysis.operators import Masked
 from mixanalysis.spectra.marchenko_pastur import c_gamma
 from mixanalysis.spectra.masked_edge import graph_edge, sparse_edge
-from mixanalysis.spectra.nulls import largest_square
+from mixanalysis.spectra.nulls.signs import largest_square
 from mixanalysis.spectra.schemas import SPECTRUM_SWEEP
 
 Convention = Literal["stated", "figure", "square"]

@@ -24,9 +24,10 @@ from mixanalysis.operators import Dense, Lift, Masked, Permuted
 from mixanalysis.results import to_json
 from mixanalysis.selection import matching
 from mixanalysis.spectra import tracy_widom
-from mixanalysis.spectra.fit import spiked
-from mixanalysis.spectra.nulls import independent_factor, random_signs
+from mixanalysis.spectra.nulls import independent_factor
+from mixanalysis.spectra.nulls.signs import random_signs
 from mixanalysis.spectra.schemas import SINGULAR_VALUES, SPECTRUM
+from spectra.spikes import spiked
 
 # weights that are products of matrices have nulls of their own, see test_structures.py
 SINGLE = {

@@ -12,6 +12,7 @@ import mixanalysis as mx
 from cases import NETWORKS, network_of
 from mixanalysis.operators import BlockDiagonal, Butterfly, Dense, Kronecker, Lift, Masked, Permuted, Scaled
 from mixanalysis.spectra import nulls
+from mixanalysis.spectra.nulls.gains import gains
 
 
 def noise(*shape, seed=0):
@@ -58,8 +59,8 @@ def test_equal_to_the_mask_that_it_is():
 
 @pytest.mark.parametrize("source", ["measured", "fitted"])
 def test_copies_with_gains_reach_as_far_as_the_largest(source):
-    weight, gains = noise(60, 60), torch.tensor([0.5, -2.0, 1.0, 0.1], dtype=torch.float64)
-    operator = Kronecker(diagonal(gains), Dense(weight))
+    weight, each = noise(60, 60), torch.tensor([0.5, -2.0, 1.0, 0.1], dtype=torch.float64)
+    operator = Kronecker(diagonal(each), Dense(weight))
     found, own = null_of(operator, source), null_of(Dense(weight), source)
     s_max = float(operator.spectrum().values[0])
     assert s_max == pytest.approx(2 * float(torch.linalg.matrix_norm(weight, 2)))
@@ -86,7 +87,7 @@ def test_gains_or_weights_of_zero_have_no_null():
 
 @pytest.mark.parametrize("operator", [Kronecker(Dense(noise(3, 3)), Dense(noise(4, 4))), Dense(noise(3, 3))])
 def test_what_has_no_gains(operator):
-    assert nulls.gains(operator) is None
+    assert gains(operator) is None
 
 
 @pytest.mark.parametrize("side", ["rows", "columns"])

@@ -160,6 +160,9 @@ class TestDifference:
             ),
         ):
             torch.testing.assert_close(difference(first, second).dense(), first.dense() - second.dense())
+            order = torch.randperm(first.shape[1], generator=torch.Generator().manual_seed(0))
+            inside = [Permuted(each, None, order) for each in (first, second)]
+            torch.testing.assert_close(difference(*inside).dense(), inside[0].dense() - inside[1].dense())
 
     @pytest.mark.parametrize(
         ("first", "second", "message"),

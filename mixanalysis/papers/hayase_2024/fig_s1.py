@@ -27,7 +27,7 @@ from mixanalysis.papers.schemas import PLACE
 from mixanalysis.papers.statistics import mean
 from mixanalysis.papers.tables import means_table, reference, runs_table, values_at
 from mixanalysis.report.style import COLUMN
-from mixanalysis.spectra.nulls import largest_square
+from mixanalysis.spectra.nulls.signs import largest_square
 from mixanalysis.spectra.sweep import masked_noise
 from mixanalysis.training import TrainingConfig
 
