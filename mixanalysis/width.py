@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mixanalysis import representation
 from mixanalysis.errors import UsageError
 from mixanalysis.network import Network
-from mixanalysis.results import NETWORK, Schema
+from mixanalysis.results import NETWORK, Schema, records
 
 Expansion = float | tuple[float, float]
 """gamma, or (gamma_S, gamma_C) where token and channel mixing expand differently."""
@@ -223,6 +225,64 @@ def points(networks: Iterable[Network]) -> pd.DataFrame:
             "widest_mixer": optimum(network.omega, network.expansion).m,
         }
         for network in networks
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class WidthResult:
+    """Lines at fixed Omega, their optima, and networks as points.
+
+    Attributes:
+        lines: p(m) for each Omega (`WIDTH_LINE`).
+        channels: S(C), m(C) and p(C) for each Omega (`WIDTH_CHANNELS`).
+        optima: a row per Omega (`WIDTH_OPTIMA`).
+        points: a row per network (`WIDTH_POINTS`).
+    """
+
+    lines: pd.DataFrame
+    channels: pd.DataFrame
+    optima: pd.DataFrame
+    points: pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        optima = representation.table("Widest Mixer at fixed Omega", self.optima)
+        return optima + representation.table("Networks", self.points)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        return {
+            "width_optima": records(self.optima),
+            "width_points": records(self.points),
+            "width_line": records(self.lines),
+            "width_channels": records(self.channels),
+        }
+
+
+def analyse(networks: Sequence[Network] = (), omegas: Sequence[float] = (), expansion: Expansion = 1.0) -> WidthResult:
+    """Lines p(m) and m(C) for each Omega and for that of each network.
+
+    Args:
+        networks: points; their own Omegas give lines too.
+        omegas: average connections of a layer.
+        expansion: gamma, or (gamma_S, gamma_C), of the lines of `omegas`.
+
+    Returns:
+        Lines and optima of the different Omegas in the order given, those of networks last.
+
+    Raises:
+        UsageError: neither networks nor Omegas, or an Omega or expansion that isn't a positive number.
+    """
+    gammas = expansion if isinstance(expansion, tuple) else (expansion, expansion)
+    wanted: list[tuple[float, tuple[float, float]]] = [(omega, gammas) for omega in omegas]
+    if not wanted and not networks:
+        raise UsageError("give --omega, or checkpoints whose own Omega to use")
+    wanted += [(network.omega, (network.expansion, network.expansion)) for network in networks]
+    wanted = distinct(wanted)
+    return WidthResult(
+        pd.concat([line(omega, mean_expansion(gammas)) for omega, gammas in wanted], ignore_index=True),
+        pd.concat([channel_line(omega, gammas) for omega, gammas in wanted], ignore_index=True),
+        WIDTH_OPTIMA.frame(optimum_row(omega, gammas) for omega, gammas in wanted),
+        points(networks),
     )
 
 

@@ -1,29 +1,69 @@
-"""Made-up contents of a report page, of any size, without running a network."""
+"""A made-up report, of any size, without running a network."""
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from mixanalysis import width
 from mixanalysis.network.schemas import LAYERS, NETWORKS
-from mixanalysis.report.html import Contents
-from mixanalysis.similarity.schemas import CKA_CELLS, CKA_DIAGONAL
+from mixanalysis.report.networks.section import section as networks_section
+from mixanalysis.report.section import Report, Sources
+from mixanalysis.report.similarity.section import section as similarity_section
+from mixanalysis.report.spectra.section import section as spectra_section
+from mixanalysis.report.width.section import section as width_section
+from mixanalysis.similarity import CKAResult
+from mixanalysis.similarity.schemas import CKA_CELLS, CKA_DIAGONAL, CKA_LAYERS
+from mixanalysis.spectra import SpectrumResult
 from mixanalysis.spectra.nulls import Null
 from mixanalysis.spectra.schemas import SINGULAR_VALUES, SPECTRUM, SPECTRUM_OUTLIERS
-from mixanalysis.width import WIDTH_POINTS
+from mixanalysis.width import WIDTH_OPTIMA, WIDTH_POINTS, WidthResult
 
 OMEGA, GAMMA = 4096.0, 2.0
 HOW = {"estimator": "cka/kernel=linear", "features": "block outputs", "data": "digits (test)"}
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """Results and sources, to be changed before a report is made of them.
+
+    Attributes:
+        tables: by the name of their schema.
+        laws: the null of each (network, layer).
+        warnings: of CKA.
+        sources: of the report.
+        files: beside the page.
+        figures: whether sections have figures.
+    """
+
+    tables: dict[str, pd.DataFrame]
+    laws: dict[tuple[str, str], Null]
+    warnings: tuple[str, ...]
+    sources: Sources
+    files: tuple[str, ...]
+    figures: bool = True
+
+    def report(self):
+        tables = self.tables
+        similarity = CKAResult(tables["cka"], tables["cka_diagonal"], CKA_LAYERS.frame([]), self.warnings)
+        spectra = SpectrumResult(tables["spectrum"], tables["singular_values"], tables["spectrum_outliers"], self.laws)
+        lines = (tables["width_line"], tables["width_channels"], WIDTH_OPTIMA.frame([]), tables["width_points"])
+        sections = (similarity_section(similarity), spectra_section(spectra), width_section(WidthResult(*lines)))
+        if not self.figures:
+            sections = tuple(replace(section, figures=()) for section in sections)
+        networks = tuple(map(str, tables["networks"]["network"]))
+        overview = networks_section(tables["networks"], tables["layers"])
+        return Report(networks, overview, sections, self.sources, self.files)
 
 
 def filled(schema, **values):
     return dict.fromkeys((column.name for column in schema.columns), "") | values
 
 
-def contents(labels=("mixer", "mlp", "floor"), layers=4, relations=None, captions=True, values=40, **changes):
+def contents(labels=("mixer", "mlp", "floor"), layers=4, relations=None, figures=True, values=40, **changes):
     """A page of networks of `layers` layers and as many blocks; `relations` by pair."""
     generator = np.random.default_rng(0)
     names = [f"blocks.{index}.mlp.fc1" for index in range(layers)]
@@ -48,20 +88,19 @@ def contents(labels=("mixer", "mlp", "floor"), layers=4, relations=None, caption
         "width_line": width.line(OMEGA, GAMMA),
         "width_channels": width.channel_line(OMEGA, GAMMA),
     }
-    names = ("cka_means", "cka_profile", "spectrum_edges", "width", "width_channels") if captions else ()
+    inputs = [
+        {"label": label, "path": f"{label}.pt", "sha256": "0" * 64, "format": "torch", "layout": "own"}
+        for label in labels
+    ]
+    data = {"name": "digits", "split": "test", "images": 64, "fingerprint": "1" * 64}
     return Contents(
         **{
             "tables": tables,
             "laws": {(row["network"], row["layer"]): _law(row) for row in spectra},
             "warnings": ("a made-up warning",),
-            "inputs": [
-                {"label": label, "path": f"{label}.pt", "sha256": "0" * 64, "format": "torch", "layout": "own"}
-                for label in labels
-            ],
-            "data": {"name": "digits", "split": "test", "images": 64, "fingerprint": "1" * 64},
-            "versions": {"python": "3.11"},
-            "captions": {name: f"caption of {name}" for name in names},
-            "files": [f"tables/{name}.csv" for name in tables] + ["report.pdf"],
+            "sources": Sources(inputs, data, {"python": "3.11"}),
+            "files": (*(f"tables/{name}.csv" for name in tables), "report.pdf"),
+            "figures": figures,
         }
         | changes
     )

@@ -112,6 +112,54 @@ def test_what_all_families_use_knows_none_of_them():
         assert not families_imported(path), f"{path}: imports a family by name"
 
 
+def modules_of(path: Path) -> set[str]:
+    """Modules, and names of modules, that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+REPORTS_NOT = ("families", "checkpoints", "datasets", "features", "training", "runs", "distributed")
+"""Rooms by which something is opened or run."""
+
+RUNS_SOMETHING = ("similarity.cka", "spectra.spectrum", "width.analyse", "width.points", "width.line")
+
+
+def test_a_report_runs_nothing_and_opens_nothing():
+    files = [*(PACKAGE / "report").rglob("*.py")]
+    assert len(files) > 20
+    for path in files:
+        names = modules_of(path)
+        for room in REPORTS_NOT:
+            opens = [name for name in names if f"{name}.".startswith(f"mixanalysis.{room}.")]
+            assert not opens, f"{path}: a report is made of results; {opens[0]} is for runs/"
+        for name in RUNS_SOMETHING:
+            assert f"mixanalysis.{name}" not in names, f"{path}: a report is made of results; {name} is for runs/"
+
+
+def test_what_all_sections_share_knows_none_of_them():
+    report = PACKAGE / "report"
+    topics = [path.parent.name for path in report.glob("*/section.py")]
+    assert set(topics) >= {"networks", "similarity", "spectra", "width"}
+    shared = [*report.glob("*.py"), *(report / "html").glob("*.py")]
+    for path in shared:
+        if path.name == "plot.py":  # one module for a notebook, with figures of every topic
+            continue
+        for name in modules_of(path):
+            for topic in topics:
+                assert not f"{name}.".startswith(f"mixanalysis.report.{topic}."), f"{path}: knows of {topic}"
+    for topic in topics:
+        for path in (report / topic).glob("*.py"):
+            others = [each for each in topics if each != topic]
+            for name in modules_of(path):
+                for other in others:
+                    assert not f"{name}.".startswith(f"mixanalysis.report.{other}."), f"{path}: knows of {other}"
+
+
 def test_every_public_name_resolves():
     for name in mixanalysis.__all__:
         assert getattr(mixanalysis, name) is not None

@@ -23,8 +23,8 @@ def command(
 ) -> None:
     """Say what checkpoints are: format, family, config, layers, width, density, and what was not used."""
     from mixanalysis.families.loading import load_all
+    from mixanalysis.network.tables import layer_table
     from mixanalysis.runs.inspect import describe, facts
-    from mixanalysis.runs.report import layer_table
 
     networks = load_all(checkpoints, layout, assume=options.assumed(assume), weights=weights.value, weights_only=True)
     if json:

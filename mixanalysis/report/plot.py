@@ -14,11 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from mixanalysis.errors import UsageError
-from mixanalysis.report import figures
 from mixanalysis.report.similarity import figures as cka_figures
 from mixanalysis.report.similarity.drawings import means_height
 from mixanalysis.report.similarity.figures import Scale
+from mixanalysis.report.spectra import figures as spectrum_figures
 from mixanalysis.report.style import COLUMN, TEXT, axes_of, figure
+from mixanalysis.report.width import figures as width_figures
 from mixanalysis.selection import did_you_mean
 from mixanalysis.similarity import CKAResult
 from mixanalysis.spectra import SpectrumResult
@@ -81,7 +82,7 @@ def cka_profile(result: CKAResult, reference: str | None = None, *, ax: Axes | N
 
 def spectrum_edges(result: SpectrumResult, *, ax: Axes | None = None) -> Figure:
     """Largest singular value over its null's edge, layer by layer, for every network."""
-    return _drawn(figures.spectrum_edges, (TEXT, 2.7), ax, result.summary)
+    return _drawn(spectrum_figures.spectrum_edges, (TEXT, 2.7), ax, result.summary)
 
 
 def spectrum_histogram(
@@ -107,7 +108,7 @@ def spectrum_histogram(
 
     def draw(place: FigureBase | Axes) -> None:
         panel = axes_of(place)
-        figures.spectrum_histogram(panel, row, own, result.nulls.get((chosen, layer)))
+        spectrum_figures.spectrum_histogram(panel, row, own, result.nulls.get((chosen, layer)))
         panel.set_xlabel("singular value")
         panel.set_ylabel("density")
         panel.legend()
@@ -123,7 +124,9 @@ def width_lines(lines: pd.DataFrame, points: pd.DataFrame | None = None, *, ax: 
         points: rows of `width.points`, networks to be drawn.
         ax: axes to draw on.
     """
-    return _drawn(figures.width_lines, (TEXT, 3.0), ax, lines, WIDTH_POINTS.frame([]) if points is None else points)
+    return _drawn(
+        width_figures.width_lines, (TEXT, 3.0), ax, lines, WIDTH_POINTS.frame([]) if points is None else points
+    )
 
 
 def _drawn(draw: Callable[..., None], size: tuple[float, float], ax: Axes | None, *arguments: Any) -> Figure:

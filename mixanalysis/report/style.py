@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -185,7 +185,7 @@ def _rounded(box: Bbox) -> np.ndarray:
     return box.get_points().round(9)
 
 
-def save_figure(fig: Figure, path: Path, look: FigureStyle) -> None:
+def save_figure(fig: Figure, path: Path | BinaryIO, look: FigureStyle) -> None:
     """Save a figure without a date or a program's version in it, so that equal figures are equal files."""
     with styled(look.style):
         fig.set_dpi(SHEETS[look.style].dpi)

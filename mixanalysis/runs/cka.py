@@ -18,8 +18,8 @@ from mixanalysis.datasets import Dataset, open_dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.features import Pooling, Position
 from mixanalysis.network import Network, to_dict
-from mixanalysis.report.similarity.drawings import similarity_drawings
 from mixanalysis.report.similarity.figures import Scale
+from mixanalysis.report.similarity.section import section
 from mixanalysis.report.style import PAPER, FigureStyle
 from mixanalysis.runs.costs import Cost, of_cka
 from mixanalysis.runs.folder import Invocation, Stage, data_record, inputs, opened
@@ -172,13 +172,7 @@ def cka_report(
             progress=progress,
         )
         if folder is not None:
-            folder.table("cka", result.cells)
-            folder.table("cka_diagonal", result.diagonal)
-            folder.table("cka_layers", result.layers)
-            if how.measures:
-                folder.table("similarity", result.companions)
-            for name, size, draw, arguments, _ in similarity_drawings(networks[0].label, result, scale):
-                folder.figure(name, draw, size, *arguments)
+            folder.section(section(result, scale))
     if here.leads:
         state.clear()
     return result

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mixanalysis.datasets import open_dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.network import Network
-from mixanalysis.report.similarity.drawings import slugs
+from mixanalysis.report.names import slugs
 from mixanalysis.runs.cka import CKASettings, check_device, content_key
 from mixanalysis.runs.folder import Invocation, Stage, data_record, inputs, opened
 from mixanalysis.runs.inputs import NetworkSource

@@ -23,6 +23,7 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, DataError, UsageError
 from mixanalysis.files import SUFFIX, Stamp, exclusive_lock, sha256, stamp, temporary_folder, write_text
 from mixanalysis.network import Provenance
+from mixanalysis.report.section import Drawing, Section, Sources
 from mixanalysis.report.style import PAPER, FigureStyle, figure, save_figure
 from mixanalysis.results import to_json
 
@@ -70,10 +71,11 @@ class OutputFolder:
     Args:
         folder: a temporary folder.
         look: file format and style of the figures.
+        sources: tells the checkpoints, data and versions of the run.
     """
 
-    def __init__(self, folder: Path, look: FigureStyle) -> None:
-        self.folder, self.look = folder, look
+    def __init__(self, folder: Path, look: FigureStyle, sources: Callable[[], Sources] = Sources) -> None:
+        self.folder, self.look, self._sources = folder, look, sources
         self.outputs: list[str] = []
 
     def table(self, name: str, frame: pd.DataFrame) -> None:
@@ -85,6 +87,26 @@ class OutputFolder:
         """Write figures/name, `size` in inches of a paper, drawn by draw(figure, *arguments)."""
         drawn = figure(draw, size, *arguments, style=self.look.style)
         save_figure(drawn, self.path(f"figures/{name}.{self.look.format}"), self.look)
+
+    def section(self, section: Section) -> None:
+        """Write a section's tables and figures."""
+        self.tables(section)
+        self.drawings(section.figures)
+
+    def tables(self, section: Section) -> None:
+        """Write a section's tables."""
+        for table in section.tables:
+            self.table(table.name, table.frame)
+
+    def drawings(self, drawings: Iterable[Drawing]) -> None:
+        """Draw and write figures."""
+        for drawing in drawings:
+            self.figure(drawing.name, drawing.draw, drawing.size, *drawing.arguments)
+
+    @functools.cached_property
+    def sources(self) -> Sources:
+        """The checkpoints, data and versions of the run, as its manifest has them."""
+        return self._sources()
 
     def path(self, name: str) -> Path:
         """Register a file and say where to write it."""
@@ -132,7 +154,8 @@ def opened(
     with exclusive_lock(out), temporary_folder(out) as temporary:
         previous = previous_outputs(out, force=force, ours=ours)
         before = stamps(networks)
-        folder = OutputFolder(temporary, look)
+        data = data_record(dataset) if isinstance(dataset, Dataset) else dataset
+        folder = OutputFolder(temporary, look, lambda: Sources(inputs(networks, out), data or {}, versions()))
         yield folder
         manifest = {
             "schema_version": SCHEMA_VERSION,
@@ -143,9 +166,9 @@ def opened(
             "parameters": dict(request.parameters),
             "parameter_sources": dict(request.sources),
             "working_folder": working_folder(out),
-            "inputs": inputs(networks, out),
-            "data": data_record(dataset) if isinstance(dataset, Dataset) else dataset,
-            "versions": versions(),
+            "inputs": folder.sources.inputs,
+            "data": data,
+            "versions": folder.sources.versions,
             "device": device,
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - clock, 3),

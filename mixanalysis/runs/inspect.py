@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixanalysis.network import UNKNOWN, Assumed, Network, to_dict
+from mixanalysis.network.tables import layer_table
 from mixanalysis.results import records
-from mixanalysis.runs.report import layer_table
 
 
 def describe(network: Network) -> dict[str, Any]:

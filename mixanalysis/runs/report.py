@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
-from mixanalysis import width
 from mixanalysis.datasets import Dataset, open_dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.families.loading import load_all
-from mixanalysis.features import Position, accuracy
+from mixanalysis.features import Position
 from mixanalysis.network import Network
-from mixanalysis.network.schemas import LAYERS, NETWORKS
-from mixanalysis.report import figures
-from mixanalysis.report.findings import findings
-from mixanalysis.report.html import Contents, write_html
+from mixanalysis.network.tables import layer_table
+from mixanalysis.report.html import write_html
+from mixanalysis.report.networks.section import section as overview
 from mixanalysis.report.pdf import write_pdf
-from mixanalysis.report.pdf_content import printed
-from mixanalysis.report.similarity.drawings import Drawing, similarity_drawings, slugs
-from mixanalysis.report.style import TEXT, FigureFormat, FigureStyle, StyleName
-from mixanalysis.runs.cka import CKASettings, check_device, compare
-from mixanalysis.runs.folder import MANIFEST, Invocation, Stage, data_record, inputs, opened, versions
+from mixanalysis.report.pdf_content import document
+from mixanalysis.report.section import Report
+from mixanalysis.report.style import FigureFormat, FigureStyle, StyleName
+from mixanalysis.runs.analyses import ANALYSES, Given
+from mixanalysis.runs.cka import CKASettings, check_device
+from mixanalysis.runs.folder import MANIFEST, Invocation, OutputFolder, Stage, data_record, opened
+from mixanalysis.runs.networks import network_table
 from mixanalysis.similarity.extractors import Control
 from mixanalysis.similarity.layerwise_cka import BATCH_SIZE
-from mixanalysis.spectra import SpectrumResult, spectrum
-
-PANELS = 12
-"""Histograms on one page."""
 
 
 def write_report(
@@ -93,7 +87,6 @@ def write_report(
     if not isinstance(data, Dataset):
         data = open_dataset(data, shape=loaded[0].config.input_shape, seed=seed)
     dataset = data.first(limit)
-    how = CKASettings(position=position, batch_size=batch_size, dtype=dtype)
     request = request or Invocation(
         "write_report",
         parameters={
@@ -118,146 +111,45 @@ def write_report(
         force=force,
         ours=ours,
     ) as folder:
-        summary = network_table(loaded, dataset)
-        similarity, state = compare(
+        networks_section = overview(network_table(loaded, dataset), layer_table(loaded))
+        given = Given(
             loaded,
-            how,
             dataset,
             data_record(dataset),
             out,
+            CKASettings(position=position, batch_size=batch_size, dtype=dtype),
             controls=controls,
             device=device,
             seed=seed,
             resume=resume,
-            progress=stage("CKA"),
+            stage=stage,
         )
-        spectra = spectrum(*loaded, progress=stage("spectra"))
-        own = width.distinct((network.omega, (network.expansion,) * 2) for network in loaded)
-        lines = pd.concat([width.line(omega, gammas[0]) for omega, gammas in own], ignore_index=True)
-        channels = pd.concat([width.channel_line(omega, gammas) for omega, gammas in own], ignore_index=True)
-        points = width.points(loaded)
-        tables = {
-            "networks": summary,
-            "layers": layer_table(loaded),
-            "cka": similarity.cells,
-            "cka_diagonal": similarity.diagonal,
-            "cka_layers": similarity.layers,
-            "spectrum": spectra.summary,
-            "spectrum_outliers": spectra.outliers,
-            "singular_values": spectra.values,
-            "width_points": points,
-            "width_line": lines,
-            "width_channels": channels,
-        }
-        for name, frame in tables.items():
-            folder.table(name, frame)
-        drawings = [
-            *similarity_drawings(loaded[0].label, similarity),
-            *spectrum_drawings(spectra),
-            *width_drawings(lines, channels, points),
-        ]
-        advance = stage("figures")
-        for index, (name, size, draw, arguments, _) in enumerate(drawings):
-            folder.figure(name, draw, size, *arguments)
-            if advance is not None:
-                advance(index + 1, len(drawings) + 1)
-        found = findings(similarity.diagonal, spectra.summary, points, similarity.cells)
-        sources = (inputs(loaded, out), data_record(dataset), versions())
-        document = printed(sources, summary, found, similarity, spectra, drawings)
-        write_pdf(folder.path("report.pdf"), document)
-        captions = {name: caption for name, _, _, _, caption in drawings}
-        files = [*folder.outputs, MANIFEST]
-        contents = Contents(tables, spectra.nulls, similarity.warnings, *sources, captions, files)
-        write_html(folder.path("report.html"), contents)
-        if advance is not None:
-            advance(len(drawings) + 1, len(drawings) + 1)
-    state.clear()
+        results = [analysis.run(given) for analysis in ANALYSES]
+        sections = tuple(analysis.section(result) for analysis, result in zip(ANALYSES, results, strict=True))
+        _write(folder, Report(tuple(network.label for network in loaded), networks_section, sections), stage)
+    for finish in given.finished:
+        finish()
     return out / "report.pdf"
 
 
-def network_table(networks: Sequence[Network], dataset: Dataset | None = None) -> pd.DataFrame:
-    """A row per network (`NETWORKS`); accuracy where the data have the network's labels."""
-    return NETWORKS.frame(
-        {
-            "network": network.label,
-            "family": network.family,
-            "width": network.width,
-            "density": network.density,
-            "expansion": network.expansion,
-            "omega": network.omega,
-            "parameters": network.parameters,
-            "blocks": len(network.taps),
-            "test_accuracy": _accuracy(network, dataset),
-        }
-        for network in networks
-    )
-
-
-def layer_table(networks: Sequence[Network]) -> pd.DataFrame:
-    """A row per effective layer (`LAYERS`)."""
-    return LAYERS.frame(
-        {
-            "network": network.label,
-            "layer": layer.name,
-            "block": layer.block,
-            "role": layer.role,
-            "rows": layer.shape[0],
-            "columns": layer.shape[1],
-            "width": layer.width,
-            "expansion": layer.expansion,
-            "density": layer.density,
-            "connections": layer.connections,
-        }
-        for network in networks
-        for layer in network.layers
-    )
+def _write(folder: OutputFolder, report: Report, stage: Stage) -> None:
+    """Tables and figures of all sections, the PDF, and the page."""
+    every = (report.overview, *report.sections)
+    for section in every:
+        folder.tables(section)
+    drawings = [drawing for section in every for drawing in section.figures]
+    advance = stage("figures") or (lambda _done, _total: None)
+    for index, drawing in enumerate(drawings, start=1):
+        folder.drawings([drawing])
+        advance(index, len(drawings) + 1)
+    report = replace(report, sources=folder.sources)
+    write_pdf(folder.path("report.pdf"), document(report))
+    report = replace(report, files=(*folder.outputs, MANIFEST))
+    write_html(folder.path("report.html"), report)
+    advance(len(drawings) + 1, len(drawings) + 1)
 
 
 def _loaded(networks: Sequence[Network | str | Path]) -> list[Network]:
     paths = [item for item in networks if not isinstance(item, Network)]
     opened_ = iter(load_all(paths))
     return [item if isinstance(item, Network) else next(opened_) for item in networks]
-
-
-def _accuracy(network: Network, dataset: Dataset | None) -> float:
-    if dataset is None or dataset.labels is None or getattr(network.config, "classes", 0) < dataset.classes:
-        return math.nan
-    images = dataset.at(network.config.input_shape)
-    return accuracy(network, images.batches(256), dataset.labels)
-
-
-def spectrum_drawings(spectra: SpectrumResult) -> list[Drawing]:
-    """Largest values against the edge, and histograms of every network's layers."""
-    caption = (
-        "Largest singular value of every layer over the value that noise of the same structure and variance "
-        "would have: the Marchenko-Pastur edge of a shared factor, a mask's graph edge or heaviest row or column, "
-        "the edge of the free or classical product of a product."
-    )
-    drawings: list[Drawing] = [("spectrum_edges", (TEXT, 2.7), figures.spectrum_edges, (spectra.summary,), caption)]
-    names = slugs(spectra.summary["network"])
-    for label, rows in spectra.summary.groupby("network", sort=False):
-        for number, start in enumerate(range(0, len(rows), PANELS), start=1):
-            part = rows.iloc[start : start + PANELS]
-            height = 0.7 + 1.3 * -(-len(part) // 4)
-            caption = (
-                f"Singular values of the effective layers of {label}, the law of noise of the same variance "
-                f"({part.iloc[0]['variance_source']}), and outliers beyond it; p is the Tracy-Widom probability of "
-                "the largest value under the null."
-            )
-            name = f"spectrum_{names[str(label)]}" + (f"_{number}" if len(rows) > PANELS else "")
-            arguments = (part, spectra.values, spectra.nulls)
-            drawings.append((name, (TEXT, height), figures.spectrum_histograms, arguments, caption))
-    return drawings
-
-
-def width_drawings(lines: pd.DataFrame, channels: pd.DataFrame, networks: pd.DataFrame) -> list[Drawing]:
-    """p(m) with the networks as points, and m(C) and p(C) of Mixers."""
-    caption = (
-        "Density p against effective width m. Each line holds Omega, the average number of connections of a "
-        "layer, fixed; each network is a point on the line of its own Omega."
-    )
-    mixers = "Effective width and density of all Mixers with a given Omega, by their channels."
-    return [
-        ("width", (TEXT, 3.0), figures.width_lines, (lines, networks), caption),
-        ("width_channels", (TEXT, 2.7), figures.channel_lines, (channels,), mixers),
-    ]

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from mixanalysis import representation, width
+from mixanalysis import width
 from mixanalysis.errors import UsageError
 from mixanalysis.network import Network
-from mixanalysis.report.figures import spectrum_sweep, spectrum_training
-from mixanalysis.report.similarity.drawings import Drawing
+from mixanalysis.report.spectra.figures import spectrum_sweep, spectrum_training
+from mixanalysis.report.spectra.section import section as spectra_section
 from mixanalysis.report.style import COLUMN, PAPER, TEXT, FigureStyle
-from mixanalysis.results import records
+from mixanalysis.report.width.section import section as width_section
 from mixanalysis.runs.folder import Invocation, Stage, opened
-from mixanalysis.runs.report import spectrum_drawings, width_drawings
 from mixanalysis.selection import matching
 from mixanalysis.spectra import SpectrumResult, spectrum
 from mixanalysis.spectra.nulls import VarianceSource
 from mixanalysis.spectra.options import LEVEL
 from mixanalysis.spectra.sweep import Convention, sweep
-from mixanalysis.width import WIDTH_OPTIMA
+from mixanalysis.width import WidthResult
 
 
 def spectrum_report(
@@ -85,12 +82,7 @@ def spectrum_report(
             jobs=jobs,
             progress=stage("spectra"),
         )
-        folder.table("spectrum", result.summary)
-        folder.table("spectrum_outliers", result.outliers)
-        folder.table("singular_values", result.values)
-        drawings = spectrum_drawings(result)
-        for name, size, draw, arguments, _ in drawings:
-            folder.figure(name, draw, size, *arguments)
+        folder.section(spectra_section(result))
         if over_training:
             folder.figure("spectrum_training", spectrum_training, (TEXT, 3.4), result.summary, steps)
     return result
@@ -139,29 +131,6 @@ def sweep_report(
     return table
 
 
-@dataclass(frozen=True, eq=False)
-class WidthResult:
-    """Lines at fixed Omega, their optima, and networks as points."""
-
-    lines: pd.DataFrame
-    channels: pd.DataFrame
-    optima: pd.DataFrame
-    points: pd.DataFrame
-
-    def _repr_html_(self) -> str:
-        optima = representation.table("Widest Mixer at fixed Omega", self.optima)
-        return optima + representation.table("Networks", self.points)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready data."""
-        return {
-            "width_optima": records(self.optima),
-            "width_points": records(self.points),
-            "width_line": records(self.lines),
-            "width_channels": records(self.channels),
-        }
-
-
 def width_report(
     networks: Sequence[Network],
     omegas: Sequence[float],
@@ -186,23 +155,8 @@ def width_report(
     Raises:
         UsageError: neither networks nor Omegas, or an Omega or expansion that isn't a positive number.
     """
-    wanted: list[tuple[float, tuple[float, float]]] = [(omega, expansions) for omega in omegas]
-    if not wanted and not networks:
-        raise UsageError("give --omega, or checkpoints whose own Omega to use")
-    wanted += [(network.omega, (network.expansion, network.expansion)) for network in networks]
-    wanted = width.distinct(wanted)
-    result = WidthResult(
-        pd.concat([width.line(omega, width.mean_expansion(gammas)) for omega, gammas in wanted], ignore_index=True),
-        pd.concat([width.channel_line(omega, gammas) for omega, gammas in wanted], ignore_index=True),
-        WIDTH_OPTIMA.frame(width.optimum_row(omega, gammas) for omega, gammas in wanted),
-        width.points(networks),
-    )
+    result = width.analyse(networks, omegas, expansions)
     with opened(out, request, networks=networks, look=look, force=force) as folder:
-        folder.table("width_line", result.lines)
-        folder.table("width_channels", result.channels)
+        folder.section(width_section(result))
         folder.table("width_optima", result.optima)
-        folder.table("width_points", result.points)
-        drawings: list[Drawing] = width_drawings(result.lines, result.channels, result.points)
-        for name, size, draw, arguments, _ in drawings:
-            folder.figure(name, draw, size, *arguments)
     return result

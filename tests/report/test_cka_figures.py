@@ -10,8 +10,10 @@ import pytest
 from matplotlib import colors
 from matplotlib.collections import PolyCollection
 
+from mixanalysis.report.names import slugs
 from mixanalysis.report.similarity import figures
-from mixanalysis.report.similarity.drawings import PAIRS, similarity_drawings, slugs
+from mixanalysis.report.similarity.drawings import PAIRS
+from mixanalysis.report.similarity.section import drawings
 from mixanalysis.report.style import colour
 from mixanalysis.similarity.schemas import CKA_LAYERS
 from report.drawing import cells_of, diagonal_of, drawn, labelled, texts
@@ -248,12 +250,12 @@ def test_many_pairs_are_drawn_on_several_figures():
     diagonal = diagonal_of(*rows, ("one", "deep", "", np.nan, np.nan, np.nan))
     cells = pd.concat([cells_of([[value]], "one", name) for _, name, _, value, *_ in rows])
     result = SimpleNamespace(cells=cells, diagonal=diagonal, layers=CKA_LAYERS.frame([]))
-    means = [drawing for drawing in similarity_drawings("one", result) if drawing[0].startswith("cka_means")]
-    assert [name for name, *_ in means] == ["cka_means_1", "cka_means_2"]
+    means = [drawing for drawing in drawings(result) if drawing.name.startswith("cka_means")]
+    assert [drawing.name for drawing in means] == ["cka_means_1", "cka_means_2"]
     labels = []
-    for _, size, draw, arguments, _ in means:
-        assert size[1] < 9.5, "higher than a page"
-        (ax,) = drawn(draw, *arguments).axes
+    for drawing in means:
+        assert drawing.size[1] < 9.5, "higher than a page"
+        (ax,) = drawn(drawing.draw, *drawing.arguments).axes
         labels += [tick.get_text() for tick in ax.get_yticklabels()][::-1]
     assert labels == [f"one – net{index}" for index in reversed(range(PAIRS + 3))]
 

@@ -13,8 +13,8 @@ from matplotlib.image import imread
 from scipy.integrate import trapezoid
 
 from mixanalysis import width
-from mixanalysis.report import figures
 from mixanalysis.report.similarity import figures as cka_figures
+from mixanalysis.report.spectra import figures
 from mixanalysis.report.style import (
     COLUMN,
     MARKERS,
@@ -31,6 +31,7 @@ from mixanalysis.report.style import (
     styled,
     width_of,
 )
+from mixanalysis.report.width import figures as width_figures
 from mixanalysis.spectra.nulls import Null
 from mixanalysis.spectra.schemas import SINGULAR_VALUES, SPECTRUM
 from mixanalysis.width import WIDTH_POINTS
@@ -226,7 +227,7 @@ class TestWidth:
     )
 
     def test_lines_and_points(self):
-        ax = drawn(figures.width_lines, self.LINES, self.POINTS).axes[0]
+        ax = drawn(width_figures.width_lines, self.LINES, self.POINTS).axes[0]
         first, first_mixers, first_widest = ax.lines[:3]
         table = width.line(2**19, 2.0)
         assert first.get_xdata().tolist() == table["width"].tolist()
@@ -245,17 +246,17 @@ class TestWidth:
         ]
 
     def test_a_point_lies_on_the_line_of_its_omega(self):
-        ax = drawn(figures.width_lines, width.line(2**19, 2.0), self.POINTS.head(1)).axes[0]
+        ax = drawn(width_figures.width_lines, width.line(2**19, 2.0), self.POINTS.head(1)).axes[0]
         line, point = ax.lines[0], ax.lines[-1]
         height = np.interp(np.log(point.get_xdata()), np.log(line.get_xdata()), np.log(line.get_ydata()))
         assert np.exp(height) == pytest.approx(point.get_ydata(), rel=1e-9)
 
     def test_no_networks(self):
-        assert len(drawn(figures.width_lines, self.LINES, self.POINTS.head(0)).axes[0].lines) == 6
+        assert len(drawn(width_figures.width_lines, self.LINES, self.POINTS.head(0)).axes[0].lines) == 6
 
     def test_channels(self):
         table = pd.concat([width.channel_line(1e8), width.channel_line(2**19, (0.5, 4.0))])
-        fig = drawn(figures.channel_lines, table)
+        fig = drawn(width_figures.channel_lines, table)
         left, right = fig.axes
         for ax, column in ((left, "width"), (right, "density")):
             assert ax.lines[0].get_xdata().tolist() == table["channels"].head(101).tolist()

@@ -8,7 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixanalysis.report.findings import findings, similarity_finding, spectra_finding, spectrum_table, width_finding
+from made_up import contents
+from mixanalysis.report.similarity.findings import finding as similarity_finding
+from mixanalysis.report.spectra.findings import finding as spectra_finding
+from mixanalysis.report.spectra.findings import spectrum_table
+from mixanalysis.report.width.findings import finding as width_finding
 from mixanalysis.results import to_json
 from mixanalysis.similarity.schemas import CKA_DIAGONAL
 from mixanalysis.spectra.schemas import SPECTRUM
@@ -289,10 +293,12 @@ def test_networks_of_other_depths_have_their_most_similar_blocks():
 
 
 def test_one_finding_a_topic_and_all_numbers_are_json():
-    found = findings(
-        diagonal(*TestSimilarity.APART), layers(("a", "x", 3.0, 2.0, NAN)), points(("a", np.int64(150), 200.0))
+    found = (
+        similarity_finding(diagonal(*TestSimilarity.APART)),
+        spectra_finding(layers(("a", "x", 3.0, 2.0, NAN))),
+        width_finding(points(("a", np.int64(150), 200.0))),
     )
-    assert [finding.topic for finding in found] == ["similarity", "spectra", "width"]
+    assert [section.topic for section in contents().report().sections] == ["similarity", "spectra", "width"]
     assert to_json([dict(finding.numbers) for finding in found])
     assert isinstance(found[0].sentences, tuple)
     assert pd.notna(found[1].numbers["ratio"])

@@ -18,9 +18,15 @@ import pandas as pd
 import pytest
 
 from made_up import contents
-from mixanalysis.report.html import content, page, write_html
-from mixanalysis.report.html.content import chosen_pairs, payload, short, text_of
-from mixanalysis.report.html.page import MOST_ROWS, RATIO, SHOWN, embedded, render
+from mixanalysis.report.cells import short, text_of
+from mixanalysis.report.html import page, write_html
+from mixanalysis.report.html.page import MOST_ROWS, embedded
+from mixanalysis.report.similarity import charts as similarity_charts
+from mixanalysis.report.similarity.charts import chosen_pairs
+from mixanalysis.report.similarity.section import SHOWN as PAIR_COLUMNS
+from mixanalysis.report.spectra import charts as spectra_charts
+from mixanalysis.report.spectra.charts import RATIO
+from mixanalysis.report.spectra.section import SHOWN as LAYER_COLUMNS
 from mixanalysis.report.style import PALETTE
 from mixanalysis.runs.schemas import SCHEMAS
 
@@ -28,6 +34,25 @@ VOID = {"meta", "link", "input", "br"}
 NAMESPACE = "http://www.w3.org/2000/svg"
 MEGABYTE = 1_000_000
 NASTY = '</script><script>alert("1")</script>&amp;\u2028'
+
+
+SHOWN = {
+    "networks": (),
+    "cka_diagonal": PAIR_COLUMNS,
+    "spectrum": LAYER_COLUMNS,
+    "spectrum_outliers": (),
+    "width_points": (),
+}
+"""Columns of the page's tables; all where none are named."""
+
+
+def render(made):
+    return page.render(made.report())
+
+
+def payload(made):
+    report = made.report()
+    return page.payload(report, [section.interactive() for section in report.sections])
 
 
 class Reader(HTMLParser):
@@ -126,7 +151,7 @@ class TestOneFile:
             assert not [name for name in each["attrs"] if name == "style" or name.startswith("on")]
 
     def test_same_contents_same_bytes(self, text, tmp_path):
-        write_html(tmp_path / "report.html", contents())
+        write_html(tmp_path / "report.html", contents().report())
         assert (tmp_path / "report.html").read_bytes() == text.encode()
         assert not re.search(r"\b20\d\d-\d\d-\d\d", text)
 
@@ -186,7 +211,7 @@ class TestStructure:
             assert reader.all(tag) == []
 
     def test_a_chart_needs_its_figure(self):
-        charts = [each["attrs"].get("data-chart") for each in Reader(render(contents(captions=False))).elements]
+        charts = [each["attrs"].get("data-chart") for each in Reader(render(contents(figures=False))).elements]
         assert [chart for chart in charts if chart] == ["maps"]
 
     @pytest.mark.parametrize("name", sorted(SHOWN))
@@ -376,15 +401,15 @@ class TestLimits:
     def test_pairs_of_the_reference_come_first(self, monkeypatch):
         made = contents(("a", "b", "c", "d"))
         diagonal = made.tables["cka_diagonal"].iloc[[3, 0, 4, 1, 2, 5]]
-        monkeypatch.setattr(content, "MOST_CELLS", 16 * 4)
+        monkeypatch.setattr(similarity_charts, "MOST_CELLS", 16 * 4)
         kept = chosen_pairs(diagonal, made.tables["cka"])
         assert list(zip(kept["network_a"], kept["network_b"], strict=True)) == [
             *(("b", "c"), ("b", "d"), ("a", "b"), ("a", "c")),
         ]
 
     def test_what_is_left_out_is_told(self, monkeypatch):
-        monkeypatch.setattr(content, "MOST_PAIRS", 2)
-        monkeypatch.setattr(content, "MOST_LAYERS", 5)
+        monkeypatch.setattr(similarity_charts, "MOST_PAIRS", 2)
+        monkeypatch.setattr(spectra_charts, "MOST_LAYERS", 5)
         monkeypatch.setattr(page, "MOST_ROWS", 7)
         reader = Reader(render(contents()))
         body = reader.all("main")[0]["text"]
@@ -395,7 +420,7 @@ class TestLimits:
         assert (len(found["pairs"]), sum(map(len, found["layers"].values()))) == (2, 5)
 
     def test_one_pair_is_shown_however_large(self, monkeypatch):
-        monkeypatch.setattr(content, "MOST_CELLS", 3)
+        monkeypatch.setattr(similarity_charts, "MOST_CELLS", 3)
         assert len(payload(contents())["pairs"]) == 1
 
     def test_nothing_is_left_out_of_small_ones(self, text):

@@ -37,7 +37,7 @@ def address(tmp_path_factory):
     made = contents(LABELS, 6, relations={("mixer", "mlp"): "other seed"})
     made.tables["cka"].loc[1, ["value", "low", "high"]] = float("nan")
     made.tables["cka"].loc[1, "status"] = "constant features"
-    write_html(path, made)
+    write_html(path, made.report())
     return path.as_uri()
 
 

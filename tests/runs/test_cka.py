@@ -15,7 +15,7 @@ from mixanalysis.errors import DataError, NothingToAnalyseError, UsageError
 from mixanalysis.families.loading import load
 from mixanalysis.families.sizes import Sizes, configure
 from mixanalysis.network import Patches
-from mixanalysis.report.similarity.drawings import similarity_drawings
+from mixanalysis.report.similarity.section import drawings
 from mixanalysis.report.style import FigureStyle
 from mixanalysis.runs import Invocation
 from mixanalysis.runs.cka import CKASettings, cka_report
@@ -139,7 +139,7 @@ class TestDrawings:
         config = configure("mixer", PATCHES, 10, Sizes(channels=4, depth=2))
         save_checkpoint(tmp_path / "deep.safetensors", config, module_of(config).state_dict())
         result = mx.cka(networks[0], load(tmp_path / "deep.safetensors"), limit=16, batch_size=8)
-        names = [drawing[0] for drawing in similarity_drawings("mixer", result)]
+        names = [drawing.name for drawing in drawings(result)]
         assert names == ["cka_profile", "cka_mixer_deep"]
 
     def test_sparse_networks_of_several_densities(self, networks, tmp_path):
@@ -152,14 +152,14 @@ class TestDrawings:
 
         def figures_of(*compared):
             result = mx.cka(*compared, limit=16, batch_size=8)
-            return {name: arguments for name, _, _, arguments, _ in similarity_drawings(compared[0].label, result)}
+            return {drawing.name: drawing.arguments for drawing in drawings(result)}
 
         assert figures_of(networks[0], *sparse)["cka_density"][1:] == ("mixer", ["sparse", "sparser", "sparser-1"])
         assert figures_of(networks[1], *sparse[1:], networks[0]).keys().isdisjoint({"cka_density"}), "one density"
 
     def test_captions_tell_the_conditions(self, networks):
         result = mx.cka(*networks, limit=16, batch_size=8)
-        for drawing in similarity_drawings("mixer", result):
-            caption = drawing[4]
+        for drawing in drawings(result):
+            caption = drawing.caption
             for part in ("cka/kernel=linear/hsic=unbiased", "block outputs before skip", "16 images of digits (test)"):
                 assert part in caption

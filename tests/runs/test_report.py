@@ -24,13 +24,15 @@ from mixanalysis.errors import CheckpointError, NothingToAnalyseError, UsageErro
 from mixanalysis.families.loading import load
 from mixanalysis.families.sizes import Sizes, configure
 from mixanalysis.network import Patches
-from mixanalysis.report.findings import ranking
+from mixanalysis.network.tables import layer_table
+from mixanalysis.report.similarity.findings import ranking
+from mixanalysis.report.spectra.section import drawings
 from mixanalysis.report.style import SHEETS, TEXT
 from mixanalysis.results import plain, to_json
 from mixanalysis.runs import Invocation
 from mixanalysis.runs import report as writer
 from mixanalysis.runs.inspect import describe, facts
-from mixanalysis.runs.report import layer_table, network_table
+from mixanalysis.runs.networks import network_table
 from mixanalysis.runs.schemas import SCHEMAS
 from mixanalysis.runs.spectra import spectrum_report, width_report
 from mixanalysis.similarity import FeatureExtractor
@@ -497,6 +499,6 @@ class TestDrawings:
             {"network": ["net"] * rows, "layer": [f"l{i}" for i in range(rows)], "variance_source": "measured"}
         )
         assert sum(1 for name, _ in module.named_parameters() if "mlp" in name and name.endswith("weight")) == rows
-        drawings = writer.spectrum_drawings(mx.spectra.SpectrumResult(summary, pd.DataFrame(), pd.DataFrame(), {}))
-        assert [drawing[0] for drawing in drawings] == ["spectrum_edges", "spectrum_net_1", "spectrum_net_2"]
-        assert [len(drawing[3][0]) for drawing in drawings[1:]] == [12, 4]
+        drawn = drawings(mx.spectra.SpectrumResult(summary, pd.DataFrame(), pd.DataFrame(), {}))
+        assert [drawing.name for drawing in drawn] == ["spectrum_edges", "spectrum_net_1", "spectrum_net_2"]
+        assert [len(drawing.arguments[0]) for drawing in drawn[1:]] == [12, 4]

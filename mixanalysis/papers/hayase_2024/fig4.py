@@ -25,7 +25,7 @@ from mixanalysis.papers.hayase_2024.settings import ADAMW, SEEDS, ZERO_ONE
 from mixanalysis.papers.runs import Data, Point, Run, Scale
 from mixanalysis.papers.statistics import Estimate, combination, half_width
 from mixanalysis.papers.tables import claim, exact, means_table, ordered, reference, runs_table, values_at
-from mixanalysis.report.figures import spectrum_sweep
+from mixanalysis.report.spectra.figures import spectrum_sweep
 from mixanalysis.report.style import COLUMN
 from mixanalysis.results import records
 from mixanalysis.spectra.schemas import SPECTRUM_SWEEP

@@ -1,6 +1,5 @@
 """The report as one HTML file that needs nothing beside itself."""
 
-from mixanalysis.report.html.content import Contents
 from mixanalysis.report.html.page import write_html
 
-__all__ = ["Contents", "write_html"]
+__all__ = ["write_html"]

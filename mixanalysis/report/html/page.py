@@ -1,10 +1,12 @@
-"""The page: a template filled with tables, findings, and the data of its charts."""
+"""The page: a template filled with sections, their tables and findings, and the data of their charts."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,39 +18,18 @@ from markupsafe import Markup
 
 from mixanalysis._version import __version__
 from mixanalysis.files import write_text
-from mixanalysis.report.findings import findings
-from mixanalysis.report.html.content import FACTS, Contents, left_out, payload, text_of, with_ratio
-from mixanalysis.report.style import PALETTE
+from mixanalysis.report.cells import text_of
+from mixanalysis.report.section import Drawing, Finding, Interactive, Report, ResultTable, Section
+from mixanalysis.report.style import MARKERS, PALETTE, PAPER, figure, save_figure
 from mixanalysis.results import Column, plain
-from mixanalysis.schemas import ANALYSES
 
 MOST_ROWS = 600
 """Rows of a table in the page; the CSV file has all."""
 
-RATIO = Column("ratio", "", "s_max over null_edge")
-"""The one column of the page that the CSV files leave to their reader."""
+PLAIN = "html/section.html"
+"""Template of a section that has none of its own."""
 
 SCRIPTS = ("core.js", "tables.js", "charts.js", "views.js", "picker.js")
-
-SHOWN = {
-    "networks": (),
-    "cka_diagonal": ("network_a", "network_b", "relation", "density_a", "density_b", "blocks", "mean", "low", "high"),
-    "spectrum": (
-        *("network", "layer", "role", "width", "density", "s_max", "null_edge", "threshold", "ratio"),
-        *("p_value", "q_value", "outliers", "null"),
-    ),
-    "spectrum_outliers": (),
-    "width_points": (),
-}
-"""Columns of the page's tables; all where none are named."""
-
-CAPTIONS = {
-    "networks": "The networks",
-    "cka_diagonal": "Pairs of networks",
-    "spectrum": "Layers and their noise",
-    "spectrum_outliers": "Outliers: singular values beyond the threshold",
-    "width_points": "The networks and the widest Mixer of the same Ω",
-}
 
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
@@ -82,39 +63,57 @@ class Table:
     total: int
 
 
-def write_html(path: Path, contents: Contents) -> None:
-    """Write the page; the same contents give the same bytes.
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A section of the page.
+
+    Attributes:
+        topic: names its place in the page.
+        heading: its title.
+        method: how its results were obtained.
+        notes: what is to be said beside them.
+        finding: what stands out.
+        body: its charts and tables.
+    """
+
+    topic: str
+    heading: str
+    method: str
+    notes: tuple[str, ...]
+    finding: Finding | None
+    body: Markup
+
+
+def write_html(path: Path, report: Report) -> None:
+    """Write the page; the same report gives the same bytes.
 
     Args:
         path: the file.
-        contents: what it tells.
+        report: what it tells.
     """
-    write_text(path, render(contents))
+    write_text(path, render(report))
 
 
-def render(contents: Contents) -> str:
+def render(report: Report) -> str:
     """The page's text."""
     environment = Environment(
-        loader=PackageLoader("mixanalysis.report", "html"),
+        loader=PackageLoader("mixanalysis.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    tables = contents.tables
     style = _source("style.css") + palette()
     # one function around all: a script's names are no names of the page
     script = '"use strict";\n(() => {\n' + "\n".join(map(_source, SCRIPTS)) + "})();\n"
-    diagonal = tables["cka_diagonal"].iloc[0]
-    return environment.get_template("template.html").render(
-        contents=contents,
-        first=diagonal,
-        networks=[str(name) for name in tables["networks"]["network"]],
-        findings=findings(tables["cka_diagonal"], tables["spectrum"], tables["width_points"], tables["cka"]),
-        tables={name: table_of(name, tables[name]) for name in SHOWN},
-        details={column.name: column for column in (*ANALYSES["spectrum"].columns, RATIO) if column.name in FACTS},
-        left_out=left_out(contents),
-        data=embedded(payload(contents)),
+    shown = [section.interactive() if section.interactive else None for section in report.sections]
+    return environment.get_template("html/template.html").render(
+        report=report,
+        overview=tables_of(report.overview),
+        sections=[_part(environment, report, *pair) for pair in zip(report.sections, shown, strict=True)],
+        places=["summary", *(section.topic for section in report.sections), "provenance"],
+        left_out=[line for part in shown if part for line in part.left_out],
+        data=embedded(payload(report, shown)),
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),
@@ -123,19 +122,67 @@ def render(contents: Contents) -> str:
     )
 
 
-def table_of(name: str, frame: pd.DataFrame) -> Table:
-    """A frame as the page shows it, its columns told by the schema of that name."""
-    known = {column.name: column for column in ANALYSES[name].columns}
-    if name == "spectrum":
-        frame, known = with_ratio(frame), known | {RATIO.name: RATIO}
-    columns = tuple(known[column] for column in SHOWN[name] or known)
-    numeric = tuple(pd.api.types.is_numeric_dtype(frame[column.name]) for column in columns)
-    shown = frame.head(MOST_ROWS)[[column.name for column in columns]]
+def payload(report: Report, shown: list[Interactive | None]) -> dict[str, Any]:
+    """The data of the charts.
+
+    Args:
+        report: what the page tells.
+        shown: for each of its sections, what the page shows in place of the figures.
+
+    Returns:
+        JSON-ready data.
+    """
+    data: dict[str, Any] = {
+        "markers": list(MARKERS),
+        "networks": list(report.networks),
+        "reference": report.networks[0],
+    }
+    for part in shown:
+        data |= part.data if part else {}
+    return data
+
+
+def _part(environment: Environment, report: Report, section: Section, shown: Interactive | None) -> Part:
+    words = {} if shown is None else shown.words
+    body = environment.get_template(PLAIN if shown is None else shown.template).render(
+        report=report,
+        tables=tables_of(section),
+        captions={drawing.name: drawing.caption for drawing in section.figures},
+        images=[] if shown else [_image(drawing) for drawing in section.figures],
+        words=words,
+    )
+    heading = f"{section.title} ({section.subtitle})" if section.subtitle else section.title
+    return Part(section.topic, heading, section.method, section.notes, section.finding, Markup(body))
+
+
+def _image(drawing: Drawing) -> dict[str, str]:
+    """A figure within the page, with its caption."""
+    stream = io.BytesIO()
+    save_figure(figure(drawing.draw, drawing.size, *drawing.arguments), stream, PAPER)
+    return {"png": base64.b64encode(stream.getvalue()).decode(), "caption": drawing.caption}
+
+
+def tables_of(section: Section) -> Mapping[str, Table]:
+    """The section's tables that the page shows, by their names."""
+    return {table.name: table_of(table) for table in section.tables if table.view is not None}
+
+
+def table_of(table: ResultTable) -> Table:
+    """A table as the page shows it.
+
+    Raises:
+        ValueError: the page doesn't show it.
+    """
+    view = table.view
+    if view is None:
+        raise ValueError(f"{table.name} has no view")
+    names = [column.name for column in view.columns]
+    numeric = tuple(pd.api.types.is_numeric_dtype(view.frame[name]) for name in names)
     rows = tuple(
         tuple(_cell(value, numeric=is_number) for value, is_number in zip(row, numeric, strict=True))
-        for row in shown.itertuples(index=False, name=None)
+        for row in view.frame.head(MOST_ROWS)[names].itertuples(index=False, name=None)
     )
-    return Table(name, CAPTIONS[name], columns, numeric, rows, len(frame))
+    return Table(table.name, view.caption, view.columns, numeric, rows, len(view.frame))
 
 
 def _cell(value: Any, *, numeric: bool) -> Cell:

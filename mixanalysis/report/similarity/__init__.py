@@ -1,1 +1,1 @@
-"""Similarity: figures."""
+"""Similarity as a section of a report."""

@@ -1,0 +1,1 @@
+"""Networks and their layers as a part of a report."""

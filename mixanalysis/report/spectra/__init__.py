@@ -1,0 +1,1 @@
+"""Spectra as a section of a report."""

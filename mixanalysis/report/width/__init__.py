@@ -1,0 +1,1 @@
+"""Effective width as a section of a report."""
