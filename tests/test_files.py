@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
+import json
 import os
 import stat
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,11 +20,15 @@ from mixanalysis.files import (
     clean_up,
     exclusive_lock,
     output_errors,
+    parse_json,
+    read_json,
+    regular_size,
     remove_stale,
     sha256,
     temporary_folder,
     write_text,
 )
+from mixanalysis.files.reading import JSON_DEPTH
 
 
 @pytest.fixture(name="umask", params=[0o022, 0o077, 0o002], ids=oct)
@@ -133,7 +139,8 @@ def interrupted(at, path):
 
     def look(frame, event, _argument):
         nonlocal steps
-        if not frame.f_code.co_filename.endswith((f"{os.sep}files.py", f"{os.sep}contextlib.py")):
+        path_of_code = Path(frame.f_code.co_filename)
+        if path_of_code.parent.name != "files" and path_of_code.name != "contextlib.py":
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
@@ -239,3 +246,53 @@ def test_errors_about_other_files_stay_what_they_are(error, tmp_path):
     with pytest.raises(type(error)) as found, output_errors(tmp_path / "a.txt"):
         raise error
     assert found.value is error
+
+
+class TestReading:
+    def test_json_is_read_as_json(self, tmp_path):
+        (tmp_path / "a.json").write_text('{"a": [1, {"b": "[[["}], "c": "\\u00e9\\ud83d\\ude00"}', encoding="utf-8")
+        assert read_json(tmp_path / "a.json") == {"a": [1, {"b": "[[["}], "c": "é😀"}
+
+    @pytest.mark.parametrize("opened", ["[", '{"a":'])
+    def test_depth_is_bounded_before_anything_recurses(self, opened):
+        closed = {"[": "]", '{"a":': "}"}[opened]
+        assert parse_json(opened * JSON_DEPTH + "1" + closed * JSON_DEPTH)
+        for depth in (JSON_DEPTH + 1, 100_000):
+            with pytest.raises(ValueError, match=f"is nested more than {JSON_DEPTH} levels deep"):
+                parse_json(opened * depth + "1" + closed * depth)
+            with pytest.raises(ValueError, match="is nested more than"):
+                parse_json(opened * depth)
+
+    def test_brackets_in_text_are_no_nesting(self):
+        text = "[" * 1000 + '"\\'
+        assert parse_json(json.dumps({"a": text})) == {"a": text}
+
+    @pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}'])
+    def test_what_is_no_number_of_json_is_refused(self, text):
+        with pytest.raises(ValueError, match="is not a JSON number"):
+            parse_json(text)
+
+    @pytest.mark.parametrize("text", ["", "{", '"a', '["\\ud800"]', "[1]]", "1" * 5000, '{"a" 1}', "]" * 200])
+    def test_what_is_no_sound_json_is_a_value_error(self, text):
+        with pytest.raises(ValueError, match=r".+"):
+            parse_json(text)
+
+    def test_size_is_bounded(self, tmp_path):
+        (tmp_path / "a.json").write_text("[1, 2]")
+        assert read_json(tmp_path / "a.json", 6) == [1, 2]
+        with pytest.raises(ValueError, match="has 6 bytes, more than the 5 that are read"):
+            read_json(tmp_path / "a.json", 5)
+
+    def test_pipes_devices_and_sockets_are_never_opened(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "link").symlink_to("pipe")
+        for path, what in [("pipe", "a named pipe"), ("link", "a named pipe"), ("/dev/zero", "a device")]:
+            for reader in (regular_size, read_json, sha256):
+                with pytest.raises(OSError, match=f"is {what}, not a regular file"):
+                    reader(tmp_path / path)
+        with pytest.raises(IsADirectoryError, match="Is a directory"):
+            regular_size(tmp_path)
+        with pytest.raises(FileNotFoundError):
+            regular_size(tmp_path / "none")
+        (tmp_path / "file").write_bytes(b"12")
+        assert regular_size(tmp_path / "file") == 2

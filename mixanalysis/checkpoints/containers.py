@@ -11,6 +11,7 @@ from mixanalysis.checkpoints.lazy_tensors import MEBIBYTE, DamagedError
 from mixanalysis.checkpoints.pickles import BlockedError
 from mixanalysis.checkpoints.torch_files import PICKLED_MAGIC, Stream, Window, attributes, mapped
 from mixanalysis.errors import CheckpointError
+from mixanalysis.files import regular_size
 from mixanalysis.selection import did_you_mean
 
 
@@ -41,9 +42,9 @@ def open_file(path: Path) -> Container:
             code to be run.
     """
     try:
+        size = regular_size(path)
         with path.open("rb") as file:
             head = file.read(16)
-        size = path.stat().st_size
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint{_near(path)}") from None
     except (OSError, ValueError) as error:

@@ -23,6 +23,7 @@ from mixanalysis.checkpoints.pickles import BlockedError, Build, Call, Named
 from mixanalysis.checkpoints.safe_paths import inside
 from mixanalysis.checkpoints.torch_files import Window, mapped
 from mixanalysis.checkpoints.torch_values import DTYPES
+from mixanalysis.files import regular_size
 
 METADATA = ".metadata"
 
@@ -101,6 +102,7 @@ def open_folder(folder: Path) -> Container:
 
 
 def _described(path: Path) -> Call:
+    regular_size(path)
     with path.open("rb") as file:
         pickle = file.read()
     try:

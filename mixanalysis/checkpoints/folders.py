@@ -14,6 +14,7 @@ from mixanalysis.checkpoints.containers import Container, open_file, told
 from mixanalysis.checkpoints.lazy_tensors import MEBIBYTE, AnyEntry, DamagedError, Entry, SparseEntry
 from mixanalysis.checkpoints.safe_paths import inside
 from mixanalysis.errors import CheckpointError
+from mixanalysis.files import read_json, regular_size
 
 INDEX_ENDING = ".index.json"
 MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -119,18 +120,18 @@ def _checked(folder: Path, name: str) -> Path:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _JSON_LIMIT:
+        if regular_size(path) > _JSON_LIMIT:
             raise CheckpointError(f"{path}: is larger than {_JSON_LIMIT // MEBIBYTE} MiB, which no sound one is")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint") from None
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"{path}: not readable JSON") from None
-    if not isinstance(found, dict):
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not readable JSON: {error}") from None
+    if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a JSON table")
-    return found
+    return content
 
 
 def _deepspeed(folder: Path, names: list[str]) -> Container:
@@ -138,7 +139,9 @@ def _deepspeed(folder: Path, names: list[str]) -> Container:
     steps: tuple[str, ...] = ()
     if "latest" in names and not any(_RANK.fullmatch(name) for name in names):
         try:
-            with _checked(folder, "latest").open("rb") as file:
+            latest = _checked(folder, "latest")
+            regular_size(latest)
+            with latest.open("rb") as file:
                 tag = file.read(256).decode("utf-8", "replace").strip()
         except OSError as error:
             raise CheckpointError(f"{folder / 'latest'}: can't be read: {error.strerror}") from None

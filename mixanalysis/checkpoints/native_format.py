@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mixanalysis._version import __version__
 from mixanalysis.checkpoints.sparse_weights import pack
-from mixanalysis.files import atomic_write
+from mixanalysis.files import atomic_write, parse_json
 from mixanalysis.network import Config, to_dict
 
 FORMAT = 1
@@ -76,13 +76,8 @@ def description(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     """
     if METADATA_KEY not in metadata:
         return None
-    found = json.loads(metadata[METADATA_KEY], parse_constant=_refuse)
-    if not isinstance(found, dict) or not isinstance(found.get("training"), dict):
+    described = parse_json(metadata[METADATA_KEY])
+    if not isinstance(described, dict) or not isinstance(described.get("training"), dict):
         msg = "its metadata are not a table"
         raise ValueError(msg)
-    return found
-
-
-def _refuse(constant: str) -> None:
-    msg = f"{constant} is not a JSON number"
-    raise ValueError(msg)
+    return described

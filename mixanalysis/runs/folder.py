@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-import json
 import os
 import platform
 import time
@@ -21,7 +20,7 @@ from mixanalysis._version import __version__
 from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, DataError, UsageError
-from mixanalysis.files import SUFFIX, Stamp, exclusive_lock, sha256, stamp, temporary_folder, write_text
+from mixanalysis.files import SUFFIX, Stamp, exclusive_lock, read_json, sha256, stamp, temporary_folder, write_text
 from mixanalysis.network import Provenance
 from mixanalysis.report.section import Drawing, Section, Sources
 from mixanalysis.report.style import PAPER, FigureStyle, figure, save_figure
@@ -259,7 +258,7 @@ def previous_outputs(out: Path, *, force: bool, ours: Sequence[str] = ()) -> lis
     if not out.exists() or all(entry.name in ours or entry.name.endswith(SUFFIX) for entry in out.iterdir()):
         return []
     try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(out / MANIFEST)
         return [*map(str, manifest["outputs"]), MANIFEST]
     except (OSError, ValueError, KeyError, TypeError):
         if force:

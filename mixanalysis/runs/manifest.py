@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.errors import CheckpointError, ReportError
-from mixanalysis.files import sha256
+from mixanalysis.files import read_json, sha256
 from mixanalysis.runs.folder import MANIFEST, SCHEMA_VERSION
 
 _NEEDED: dict[str, type] = {
@@ -45,7 +44,7 @@ class Manifest:
         """
         path = path / MANIFEST if path.is_dir() else path
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
         except FileNotFoundError:
             raise ReportError(f"{path}: no such file; give an output folder, or its {MANIFEST}") from None
         except (OSError, ValueError) as error:

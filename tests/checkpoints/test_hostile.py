@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +20,10 @@ from safetensors.torch import load_file, save_file
 from checkpoints import fuzzing
 from checkpoints.crafting import archive, integer, pickled, tensor, text
 from mixanalysis.checkpoints import open_checkpoint
+from mixanalysis.checkpoints.native_format import METADATA_KEY
 from mixanalysis.checkpoints.pickles import FREE
 from mixanalysis.errors import CheckpointError
+from mixanalysis.families.loading import load
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
 
@@ -321,3 +325,20 @@ def test_the_judge_sees_what_goes_wrong(sound, tmp_path, monkeypatch):
 
     monkeypatch.setattr(fuzzing, "read", forever)
     assert fuzzing.verdict(path) == "took longer than 0.01 s"
+
+
+def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.pt")
+    for path, what in [(tmp_path / "a.pt", "a named pipe"), (Path("/dev/zero"), "a device")]:
+        with pytest.raises(CheckpointError, match=f"can't be read: is {what}, not a regular file"):
+            open_checkpoint(path)
+    save_file(STATE, tmp_path / "model.safetensors")
+    os.mkfifo(tmp_path / "config.json")
+    assert "config.json" not in open_checkpoint(tmp_path).metadata
+
+
+@pytest.mark.parametrize("opened", ["[", '{"a":'])
+def test_nested_metadata_are_refused(tmp_path, opened):
+    save_file(STATE, tmp_path / "a.safetensors", metadata={METADATA_KEY: '{"config": ' + opened * 50_000})
+    with pytest.raises(CheckpointError, match="nested more than 64 levels deep"):
+        load(tmp_path / "a.safetensors")

@@ -108,6 +108,7 @@ GOOD = {"schema_version": 1, "command": "cka", "parameters": {}, "inputs": [], "
 
 BAD = {
     "no json": ("{", r"manifest\.json: not a readable manifest: Expecting"),
+    "deep": ('{"a":' * 50_000, r"manifest\.json: not a readable manifest: is nested more than 64 levels deep"),
     "no table": ("[]", r"manifest\.json: not a manifest: it holds no table of names and values"),
     "newer": (json.dumps(GOOD | {"schema_version": 99}), r"its schema version 99 is newer than 1; update mixanalysis"),
     "another file": ('{"a": 1}', r"lacks command, parameters, inputs, versions, outputs$"),
