@@ -33,6 +33,7 @@ FOLDERS = (
     "permutator",
     "wide_mlp",
     "wide_sparse_mlp",
+    "mlp_chain",
 )
 """Folders of families, in the order in which families and layouts are listed."""
 

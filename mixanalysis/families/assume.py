@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from mixanalysis.errors import UsageError
+from mixanalysis.families import DECLARATIONS
+from mixanalysis.families.assumption import COUNT, NUMBER, Assumption, choice, either
 from mixanalysis.network import Patches
 from mixanalysis.selection import did_you_mean
 
@@ -16,47 +18,6 @@ Image = tuple[int, int] | Literal["square"]
 
 GUESSED = "3, or 1 where 3 is impossible"
 """Colours of a patch embedding whose weight is a matrix."""
-
-
-class Assumption(NamedTuple):
-    """One thing that tensors can't tell.
-
-    Attributes:
-        values: what it may be, in words.
-        read: makes the value from what was given, text or not; raises ValueError for any other.
-    """
-
-    values: str
-    read: Callable[[object], Any]
-
-
-def _choice(*words: str) -> Assumption:
-    def read(given: object) -> str:
-        if given not in words:
-            raise ValueError
-        return str(given)
-
-    return Assumption(" or ".join(words), read)
-
-
-def _number(given: object) -> float:
-    value = float(str(given))
-    if not 0 < value < math.inf:
-        raise ValueError
-    return value
-
-
-def _count(given: object) -> int:
-    value = int(str(given))
-    if value < 1:
-        raise ValueError
-    return value
-
-
-def _truth(given: object) -> bool:
-    if isinstance(given, bool):
-        return given
-    return {"yes": True, "no": False}[str(given)]
 
 
 def _image(given: object) -> Image:
@@ -69,19 +30,23 @@ def _image(given: object) -> Image:
     return int(match[1]), int(match[2])
 
 
-ASSUMPTIONS: dict[str, Assumption] = {
-    "gelu": _choice("erf", "tanh", "identity"),
-    "norm_eps": Assumption("a positive number such as 1e-5", _number),
+_SHARED = {
+    "gelu": choice("erf", "tanh", "identity"),
+    "norm_eps": NUMBER,
     "image": Assumption("HEIGHTxWIDTH in pixels such as 224x160, or square", _image),
-    "pooling": _choice("mean", "flatten", "class-token"),
-    "colours": Assumption("a positive integer", _count),
-    "shuffle": Assumption("yes or no", _truth),
-    "mlp": _choice("plain", "asymmetric"),
-    "iterations": Assumption("a positive integer", _count),
-    "segments": Assumption("a positive integer", _count),
-    "activation": _choice("relu", "identity"),
-    "parametrisation": _choice("standard", "ntk"),
+    "pooling": choice("mean", "flatten", "class-token"),
+    "colours": COUNT,
 }
+
+
+def _with_those_of_families(known: dict[str, Assumption]) -> dict[str, Assumption]:
+    for declared in DECLARATIONS.values():
+        for name, assumption in declared.assumptions.items():
+            known[name] = either(known[name], assumption) if name in known else assumption
+    return known
+
+
+ASSUMPTIONS = _with_those_of_families(_SHARED.copy())
 """Everything that can be assumed, by name; each layout takes some of it, with a default."""
 
 

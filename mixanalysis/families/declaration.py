@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TypeVar
+
+from mixanalysis.families.assumption import Assumption
 
 T = TypeVar("T")
 
@@ -22,12 +24,14 @@ class Declaration:
         sizes: for each family, the fields of `Sizes` that it is made from; None where it is only read from checkpoints.
         layouts: names of the layouts of its checkpoints, in the order in which they are listed.
         targets: names of the foreign layouts that can be written.
+        assumptions: what its tensors can't tell and other families' tensors don't leave open, by the name of --assume.
         expansion: whether other families' networks can be written as networks of this one.
     """
 
     sizes: Mapping[str, frozenset[str] | None]
     layouts: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    assumptions: Mapping[str, Assumption] = field(default_factory=dict)
     expansion: bool = False
 
 

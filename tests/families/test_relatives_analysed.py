@@ -32,6 +32,8 @@ FAMILIES = (
     "patch mixer",
     "ninformer",
     "permutator",
+    "MLP, Sequential",
+    "MLP, batch norm",
 )
 
 

@@ -1,6 +1,6 @@
 """Checkpoints of other projects, written by hand with formulas of their forward passes: `CASES`, by name."""
 
-from hand_made import dimension_mixer, nested, paramixer, timm_relatives, wide_sparse
+from hand_made import dimension_mixer, nested, paramixer, plain_mlp, timm_relatives, wide_sparse
 from hand_made.parts import HandMade
 
 CASES: dict[str, HandMade] = {
@@ -9,4 +9,5 @@ CASES: dict[str, HandMade] = {
     **wide_sparse.CASES,
     **dimension_mixer.CASES,
     **nested.CASES,
+    **plain_mlp.CASES,
 }

@@ -1,5 +1,6 @@
 """MLP-Mixer and RP-Mixer, under the names that many projects have for their tensors."""
 
+from mixanalysis.families.assumption import TRUTH
 from mixanalysis.families.declaration import Declaration
 
 _SIZES = frozenset({"channels", "depth", "tokens", "expansion", "expansion_token", "expansion_channel"})
@@ -23,4 +24,5 @@ DECLARATION = Declaration(
         "fly-mixer",
     ),
     targets=("timm", "flax"),
+    assumptions={"shuffle": TRUTH},
 )

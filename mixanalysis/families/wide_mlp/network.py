@@ -48,6 +48,9 @@ class WideMLPConfig:
     def __post_init__(self) -> None:
         """Check the sizes."""
         positive(self, "classes", "hidden")
+        if self.activation not in ("relu", "identity"):
+            msg = f"activation must be relu or identity, got {self.activation}"
+            raise ValueError(msg)
 
     @property
     def family(self) -> str:
