@@ -157,9 +157,7 @@ def test_an_image_that_is_impossible(assume, message, tmp_path):
 
 def test_activations_are_those_that_are_known(tmp_path):
     torch.save(weights(fc1=(9, 13), fc2=(3, 9)), tmp_path / "a.pt")
-    with pytest.raises(
-        UsageError, match=r"assumed activation must be relu or identity or leaky-relu .*'swish'"
-    ):
+    with pytest.raises(UsageError, match=r"assumed activation must be relu or identity or leaky-relu .*'swish'"):
         load(tmp_path / "a.pt", assume={"activation": "swish"})
     torch.save(CASES["wide MLP, dense"].state, tmp_path / "b.pt")
     with pytest.raises(CheckpointError, match="activation must be relu or identity, got tanh"):
