@@ -94,17 +94,17 @@ def _command(arguments: Sequence[str], folder: Path, log: Path, fault: Fault) ->
     os.environ.update(fault.environment)
     from mixanalysis.papers import Ledger
     from mixanalysis.papers.hayase_2024 import demo, fig2d
-    from mixanalysis.similarity import minibatch as stream
-    from mixanalysis.similarity import partial_results as resume
+    from mixanalysis.similarity import partial_results
+    from mixanalysis.similarity.estimators import minibatch
     from mixanalysis.training import train
     from mixanalysis_cli import main
 
     # states are saved after every batch and epoch
-    resume.SECONDS = 0.0
+    partial_results.SECONDS = 0.0
     train.__kwdefaults__["save_every"] = 0.0
     Ledger.__init__.__defaults__ = (*Ledger.__init__.__defaults__[:-1], 0.0)  # type: ignore[misc, index]
     if fault.dies_at_end:
-        stream._together = lambda _own: os.kill(os.getpid(), signal.SIGKILL)
+        minibatch._together = lambda _own: os.kill(os.getpid(), signal.SIGKILL)
     demo.EPOCHS = fault.epochs
     demo.RUNS = tuple(
         demo.Run(run.name, run.family, run.seed, min(run.epochs, fault.epochs), run.sizes) for run in demo.RUNS

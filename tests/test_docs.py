@@ -20,8 +20,8 @@ from mixanalysis import spectra
 from mixanalysis.checkpoints import containers, dcp
 from mixanalysis.families import FAMILIES, LAYOUTS
 from mixanalysis.runs.schemas import SCHEMAS
-from mixanalysis.similarity.estimators import Estimator
-from mixanalysis.similarity.measures import MEASURES
+from mixanalysis.similarity.estimators.estimator import Estimator
+from mixanalysis.similarity.estimators.measures import MEASURES
 from mixanalysis.spectra import nulls
 from mixanalysis_cli.app import app
 

@@ -17,7 +17,7 @@ from mixanalysis.report.width.section import section as width_section
 from mixanalysis.runs.cka import CKASettings, compare
 from mixanalysis.runs.folder import Stage
 from mixanalysis.similarity import CKAResult
-from mixanalysis.similarity.extractors import Control
+from mixanalysis.similarity.sources.source import Control
 from mixanalysis.spectra import SpectrumResult, spectrum
 
 Result = TypeVar("Result")

@@ -26,11 +26,12 @@ from mixanalysis.runs.folder import Invocation, Stage, data_record, inputs, open
 from mixanalysis.runs.inputs import NetworkSource
 from mixanalysis.selection import matching
 from mixanalysis.similarity import CKAResult, FeatureExtractor, Resume, Stored, UserModel, cka
-from mixanalysis.similarity.estimators import Covariate
-from mixanalysis.similarity.extractors import Control, Shape
-from mixanalysis.similarity.feature_files.read import replay
-from mixanalysis.similarity.grams import KernelName
+from mixanalysis.similarity.estimators.estimator import Covariate
+from mixanalysis.similarity.estimators.kernels import KernelName
 from mixanalysis.similarity.layerwise_cka import BATCH_SIZE
+from mixanalysis.similarity.sources.batches import Shape
+from mixanalysis.similarity.sources.feature_files.read import replay
+from mixanalysis.similarity.sources.source import Control
 
 
 @dataclass(frozen=True)

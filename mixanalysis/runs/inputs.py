@@ -10,9 +10,9 @@ from mixanalysis.checkpoints import Weights, open_checkpoint
 from mixanalysis.errors import UsageError
 from mixanalysis.families.loading import with_unique_labels
 from mixanalysis.network import Network
-from mixanalysis.similarity.extractors import Control
-from mixanalysis.similarity.factories import Factory, UserModel
-from mixanalysis.similarity.feature_files.read import Stored, is_stored
+from mixanalysis.similarity.sources.factories import Factory, UserModel
+from mixanalysis.similarity.sources.feature_files.read import Stored, is_stored
+from mixanalysis.similarity.sources.source import Control
 
 NetworkSource = Network | UserModel | Stored
 """What is compared: a network of a known family, one of the user's own code, or one whose features were stored."""

@@ -22,8 +22,8 @@ from mixanalysis.runs.analyses import ANALYSES, Given
 from mixanalysis.runs.cka import CKASettings, check_device
 from mixanalysis.runs.folder import MANIFEST, Invocation, OutputFolder, Stage, data_record, opened
 from mixanalysis.runs.networks import network_table
-from mixanalysis.similarity.extractors import Control
 from mixanalysis.similarity.layerwise_cka import BATCH_SIZE
+from mixanalysis.similarity.sources.source import Control
 
 
 def write_report(

@@ -16,18 +16,20 @@ from mixanalysis.errors import UsageError
 from mixanalysis.features import Batch, Pooling, Position
 from mixanalysis.network import Network
 from mixanalysis.results import records
-from mixanalysis.similarity import measures as companions
-from mixanalysis.similarity import tables
-from mixanalysis.similarity.accumulator import Found
-from mixanalysis.similarity.estimators import Covariate, Estimator
-from mixanalysis.similarity.extractors import Control, FeatureExtractor
-from mixanalysis.similarity.feature_files.read import Stored
-from mixanalysis.similarity.full_batch import full
-from mixanalysis.similarity.grams import KernelName
-from mixanalysis.similarity.minibatch import MEMORY, Plan, Progress, check, stream
-from mixanalysis.similarity.partial_results import Resume
-from mixanalysis.similarity.permutations import check_permutations
+from mixanalysis.similarity import cka_tables
+from mixanalysis.similarity.estimators.estimator import Covariate, Estimator
+from mixanalysis.similarity.estimators.full_batch import full_batch_pass
+from mixanalysis.similarity.estimators.kernels import SMALLEST_BATCH, KernelName
+from mixanalysis.similarity.estimators.measures import check_measures
+from mixanalysis.similarity.estimators.minibatch import minibatch_pass
+from mixanalysis.similarity.estimators.permutations import check_permutations
+from mixanalysis.similarity.estimators.plan import MEMORY, Plan
+from mixanalysis.similarity.partial_results.hsic import Resume
+from mixanalysis.similarity.progress import Progress
 from mixanalysis.similarity.schemas import SIMILARITY
+from mixanalysis.similarity.sources.extractors import FeatureExtractor
+from mixanalysis.similarity.sources.feature_files.read import Stored
+from mixanalysis.similarity.sources.source import Control
 
 BATCH_SIZE = 64
 
@@ -158,35 +160,45 @@ def cka(
         DataError: the data can't be read or don't fit a network, or no feature of a network is finite.
     """
     chosen = Estimator.of(estimator, kernel, bandwidth, covariate)
-    stands = dict(enumerate(controls))
-    subjects = [
-        _subject(network, place, position, pooling, taps, layers, device, dtype, stands.get(place, ""))
+    control_of = dict(enumerate(controls))
+    sources = [
+        _source(network, place, position, pooling, taps, layers, device, dtype, control_of.get(place, ""))
         for place, network in enumerate(networks)
     ]
-    check([subject.label for subject in subjects], batch_size)
-    for subject in subjects:
-        if isinstance(subject, Stored):
-            subject.check(chosen)
-    dataset: Dataset | Sequence[Batch] = data if not isinstance(data, str) else _named(data, subjects)
+    _check([source.label for source in sources], batch_size)
+    for source in sources:
+        if isinstance(source, Stored):
+            source.check(chosen)
+    dataset: Dataset | Sequence[Batch] = data if not isinstance(data, str) else _named(data, sources)
     if isinstance(dataset, Dataset):
         dataset = dataset.first(limit)
     check_permutations(permutations, seed, covariate)
-    plan = Plan(chosen, batch_size, tolerance, resume, memory, companions.check(measures), permutations, seed)
-    found: Found = (full if chosen.full else stream)(subjects, dataset, plan, progress)
-    cells, diagonal, rows, warnings = tables.tables(subjects, found, chosen, dataset, batch_size)
-    running = [subject for subject in subjects if isinstance(subject, FeatureExtractor)]
-    warnings = (*warnings, *(warning for subject in running if (warning := subject.in_parts)))
-    return CKAResult(cells, diagonal, rows, warnings, tables.similarity(subjects, found, chosen, dataset, batch_size))
+    plan = Plan(chosen, batch_size, tolerance, resume, memory, check_measures(measures), permutations, seed)
+    estimates = (full_batch_pass if chosen.full else minibatch_pass)(sources, dataset, plan, progress)
+    cells, diagonal, rows, warnings = cka_tables.tables(sources, estimates, chosen, dataset, batch_size)
+    running = [source for source in sources if isinstance(source, FeatureExtractor)]
+    warnings = (*warnings, *(warning for source in running if (warning := source.in_parts)))
+    others = cka_tables.companions(sources, estimates, chosen, dataset, batch_size)
+    return CKAResult(cells, diagonal, rows, warnings, others)
 
 
-def _named(name: str, subjects: Sequence[FeatureExtractor | Stored]) -> Dataset:
-    shapes = [
-        subject.input_shape for subject in subjects if isinstance(subject, FeatureExtractor) and subject.input_shape
-    ]
+def _check(labels: Sequence[str], batch_size: int) -> None:
+    """Refuse no network, labels that repeat, and batches too small for HSIC_1."""
+    if not labels:
+        raise UsageError("CKA needs at least one network")
+    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    if repeated:
+        raise UsageError(f"several networks are called {', '.join(repeated)}; give each its own label")
+    if batch_size < SMALLEST_BATCH:
+        raise UsageError(f"--batch-size must be at least {SMALLEST_BATCH} for HSIC_1, got {batch_size}")
+
+
+def _named(name: str, sources: Sequence[FeatureExtractor | Stored]) -> Dataset:
+    shapes = [source.input_shape for source in sources if isinstance(source, FeatureExtractor) and source.input_shape]
     return open_dataset(name, shape=shapes[0] if shapes else None)
 
 
-def _subject(
+def _source(
     network: Network | FeatureExtractor | Stored | nn.Module,
     place: int,
     position: Position,

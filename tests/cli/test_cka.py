@@ -177,18 +177,19 @@ def test_three_networks_and_their_controls(run, networks):
 
 KILLED = """
 import os, signal, sys
-from mixanalysis.similarity import partial_results as resume, extractors as subjects
+from mixanalysis.similarity import partial_results
+from mixanalysis.similarity.sources.extractors import FeatureExtractor
 from mixanalysis_cli import main
 
-resume.SECONDS = 0.0
-observe = subjects.FeatureExtractor.observe
+partial_results.SECONDS = 0.0
+observe = FeatureExtractor.observe
 
 def counting(self, raw, make):
     if raw.index == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return observe(self, raw, make)
 
-subjects.FeatureExtractor.observe = counting
+FeatureExtractor.observe = counting
 main()
 """
 

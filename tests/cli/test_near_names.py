@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mixanalysis.errors import UsageError
-from mixanalysis.similarity.estimators import Estimator
+from mixanalysis.similarity.estimators.estimator import Estimator
 
 WRONG = {
     "command": (("spectrm",), 2, "No such command 'spectrm'. Did you mean 'spectrum'"),

@@ -12,7 +12,7 @@ from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.errors import CheckpointError, NothingToAnalyseError, UsageError
 from mixanalysis.runs.inputs import Models
 from mixanalysis.similarity import Factory, UserModel
-from mixanalysis.similarity.factories import filled
+from mixanalysis.similarity.sources.factories import filled
 
 CODE = """
 import torch

@@ -19,8 +19,8 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, DataError, NothingToAnalyseError, UsageError
 from mixanalysis.selection import matching
 from mixanalysis.similarity import FeatureExtractor, Kernel, Stored, store
-from mixanalysis.similarity.feature_files.read import KEY, is_stored, replay
-from mixanalysis.similarity.feature_files.tensor_file import Spec, TensorFile
+from mixanalysis.similarity.sources.feature_files.read import KEY, is_stored, replay
+from mixanalysis.similarity.sources.feature_files.tensor_file import Spec, TensorFile
 
 
 def data_of(count=22, size=5, seed=3, dtype=torch.float32):

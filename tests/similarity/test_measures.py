@@ -19,9 +19,11 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.results import to_json
 from mixanalysis.similarity import FeatureExtractor
-from mixanalysis.similarity.accumulator import HSICSums
-from mixanalysis.similarity.grams import Centred, Kernel
-from mixanalysis.similarity.measures import MEASURES, companions
+from mixanalysis.similarity.estimators.centring import Centred
+from mixanalysis.similarity.estimators.hsic_sums import HSICSums
+from mixanalysis.similarity.estimators.kernels import Kernel
+from mixanalysis.similarity.estimators.layer_pairs import LayerPairs
+from mixanalysis.similarity.estimators.measures import MEASURES, companions
 from mixanalysis.similarity.schemas import SIMILARITY
 
 NAIVE = {
@@ -298,24 +300,25 @@ def test_the_kernel_stands_in_the_name():
 class TestSums:
     @staticmethod
     def sums(indices):
-        sums = HSICSums((("x", "z"), ("y",)), measures=("procrustes", "rsa"))
+        pairs = LayerPairs((("x", "z"), ("y",)))
+        sums = HSICSums.zero(pairs, measures=("procrustes", "rsa"))
         for index in indices:
             x, y = pair(12, seed=index)
             triangles = [Kernel().triangle(each) for each in (x, x[:, :2], y)]
-            sums.update(Centred.of(triangles), index)
-            sums.add_companions(index, companions(triangles, sums.measures, sums.pairs))
+            others = companions(triangles, sums.measures, pairs.blocks)
+            sums += sums.of_batch(Centred.of(triangles), index, companions=others)
         return sums
 
     def test_any_split_merges_to_the_same(self):
         whole, merged = self.sums(range(40)), self.sums([3, 5, *range(10, 37)])
-        merged.merge(HSICSums.from_state_dict(self.sums([0, 1, 2, 4, *range(6, 10), 37, 38, 39]).state_dict()))
+        merged += self.sums([0, 1, 2, 4, *range(6, 10), 37, 38, 39])
         for one, other in zip(merged.companion_means(), whole.companion_means(), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-12)
         assert whole.companion_means()[1].shape == (32, 2, 3, 3)
 
     def test_of_other_measures(self):
         with pytest.raises(UsageError, match=r"^accumulators of different measures or numbers of permutations can't"):
-            self.sums([0]).merge(HSICSums((("x", "z"), ("y",)), measures=("rsa",)))
+            self.sums([0]) + HSICSums.zero(LayerPairs((("x", "z"), ("y",))), measures=("rsa",))
 
 
 class TestRequests:

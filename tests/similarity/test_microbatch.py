@@ -11,7 +11,8 @@ import mixanalysis as mx
 from mixanalysis.errors import DataError
 from mixanalysis.features import Call
 from mixanalysis.similarity import FeatureExtractor
-from mixanalysis.similarity.microbatch import out_of_memory, run_in_parts
+from mixanalysis.similarity.sources.batches import raw_batches
+from mixanalysis.similarity.sources.microbatch import out_of_memory, run_in_parts
 
 ERRORS = {
     "accelerator": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -100,7 +101,7 @@ def test_a_gram_matrix_that_is_too_large():
     def make(_features):
         raise ERRORS["host"]
 
-    (raw,) = mx.similarity.extractors.raw_batches(batches((4,)), 4)
+    (raw,) = raw_batches(batches((4,)), 4)
     with pytest.raises(DataError, match=r"net: out of memory for the Gram matrix of a; use a smaller --batch-size"):
         net.observe(raw, make)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,12 @@ import torch
 from torch import nn
 
 import mixanalysis as mx
+from mixanalysis import distributed
 from mixanalysis.datasets import Dataset
-from mixanalysis.similarity import FeatureExtractor, Resume
-from mixanalysis.similarity import partial_results as resume
-from mixanalysis.similarity.accumulator import Pass
-from mixanalysis.similarity.estimators import Estimator
-from mixanalysis.similarity.minibatch import Plan, stream
+from mixanalysis.similarity import FeatureExtractor, Resume, partial_results
+from mixanalysis.similarity.estimators.estimator import Estimator
+from mixanalysis.similarity.estimators.minibatch import minibatch_pass
+from mixanalysis.similarity.estimators.plan import Plan
 
 BATCH = 4
 
@@ -24,7 +25,7 @@ BATCH = 4
 @pytest.fixture(name="at_once", autouse=True)
 def _at_once(monkeypatch):
     """Every batch is written as soon as it is done."""
-    monkeypatch.setattr(resume, "SECONDS", 0.0)
+    monkeypatch.setattr(partial_results, "SECONDS", 0.0)
 
 
 def data_of(count=40):
@@ -92,37 +93,47 @@ def test_a_damaged_state_is_no_state(damage, tmp_path):
     assert len(subjects[0].module.seen) == 10
 
 
-def parts_of(data):
-    """The pass over the even batches, and that over the odd ones."""
+def parts_of(data, monkeypatch):
+    """The pass over the even batches, and that over the odd ones, as two processes see them."""
+    parts = []
     for rank in (0, 1):
-        part: Pass | None = None
-        for index, images in enumerate(data.images.split(BATCH)):
-            if index % 2 == rank:
-                one = stream(pair(), [images], Plan(Estimator(), BATCH))
-                one.sums.done = {index}
-                # its group in the jackknife follows from the batch's number
-                for name in ("unbiased", "biased", "batches"):
-                    setattr(one.sums, name, np.roll(getattr(one.sums, name), index, axis=0))
-                if part is None:
-                    part = one
-                else:
-                    part.sums.merge(one.sums)
-        yield part
+        monkeypatch.setattr(distributed, "world", lambda rank=rank: distributed.World(rank, 2))
+        monkeypatch.setattr(distributed, "gathered", lambda value: [value])
+        parts.append(minibatch_pass(pair(), data, Plan(Estimator(), BATCH)))
+    monkeypatch.undo()
+    return parts
+
+
+def test_a_state_is_read_as_it_was_written(tmp_path):
+    short = data_of(34 * BATCH + 2)
+    options = Plan(Estimator(), BATCH, measures=("rsa",), permutations=3)
+    written = minibatch_pass(pair(), short, options)
+    Resume(tmp_path, "key").save(written, now=True)
+    read = Resume(tmp_path, "key").load()
+    assert read.layers == written.layers
+    for name in ("pairs", "record", "undefined", "measures"):
+        assert getattr(read.sums, name) == getattr(written.sums, name)
+    assert read.sums.left_out == 2
+    for name in ("unbiased", "biased", "companions"):
+        np.testing.assert_array_equal(getattr(read.sums, name).array, getattr(written.sums, name).array)
+    for name in ("pairing", "permuted"):
+        np.testing.assert_array_equal(getattr(read.sums, name), getattr(written.sums, name))
+    np.testing.assert_array_equal(read.sums.top.values, written.sums.top.values)
 
 
 def test_states_of_several_processes_are_put_together(tmp_path, monkeypatch):
     data, state = data_of(), Resume(tmp_path, "key")
-    for rank, part in enumerate(parts_of(data)):
-        monkeypatch.setattr(resume.distributed, "world", lambda rank=rank: resume.distributed.World(rank, 1))
+    for rank, part in enumerate(parts_of(data, monkeypatch)):
+        monkeypatch.setattr(distributed, "world", lambda rank=rank: distributed.World(rank, 1))
         state.save(part, now=True)
     monkeypatch.undo()
     assert len(list(tmp_path.iterdir())) == 2
     found = state.load()
-    assert found.sums.done == set(range(10))
+    assert found.sums.record.done == set(range(10))
     again = state.load()
-    assert again.sums.done == set(range(10)), "the whole is beside a part of it, which isn't counted twice"
+    assert again.sums.record.done == set(range(10)), "the whole is beside a part of it, which isn't counted twice"
     assert again.sums.batches.sum() == 10
-    expected = stream(pair(), data, Plan(Estimator(), BATCH))
+    expected = minibatch_pass(pair(), data, Plan(Estimator(), BATCH))
     np.testing.assert_allclose(again.sums.hsic(), expected.sums.hsic(), rtol=0, atol=1e-14)
 
 
@@ -143,9 +154,9 @@ def test_a_tolerance_stops_where_it_would_have_without_the_interruption(tmp_path
 
 
 def test_little_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "SECONDS", 5.0)
+    monkeypatch.setattr(partial_results, "SECONDS", 5.0)
     clock = itertools.chain([100.0, 101.0], itertools.repeat(102.0))
-    monkeypatch.setattr(resume.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     state = Resume(tmp_path, "key")
     interrupted(state, 6, data_of())
-    assert state.load().sums.done == {0}, "five seconds haven't gone by"
+    assert state.load().sums.record.done == {0}, "five seconds haven't gone by"

@@ -14,13 +14,19 @@ import naive
 from mixanalysis import distributed
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import UsageError
-from mixanalysis.similarity import FeatureExtractor
-from mixanalysis.similarity import minibatch as stream
-from mixanalysis.similarity.accumulator import HSICSums
-from mixanalysis.similarity.grams import Centred, gram
-from mixanalysis.similarity.permutations import permuted
+from mixanalysis.similarity import FeatureExtractor, Resume
+from mixanalysis.similarity.estimators.centring import Centred
+from mixanalysis.similarity.estimators.hsic_sums import HSICSums, MinibatchPass
+from mixanalysis.similarity.estimators.kernels import Kernel
+from mixanalysis.similarity.estimators.layer_pairs import LayerPairs
+from mixanalysis.similarity.estimators.minibatch import minibatch_pass
+from mixanalysis.similarity.estimators.permutations import permuted
+from mixanalysis.similarity.estimators.plan import Plan
 
 LAYERS = {"first": "0", "last": "2"}
+
+
+PAIR = LayerPairs((("x",), ("y",)))
 
 
 def subject(label, seed):
@@ -125,12 +131,12 @@ def test_values_of_independent_features_are_uniform():
     draws, runs = 9, 500
     counts = np.zeros(draws + 1, dtype=int)
     for index in range(runs):
-        sums = HSICSums((("x",), ("y",)), draws=draws)
+        sums = HSICSums.zero(PAIR, draws=draws)
         for batch in range(2):
             features = [torch.from_numpy(rng.normal(size=(7, size)) ** 3) for size in (2, 3)]
-            centred = Centred.of([gram(each) for each in features])
-            sums.update(centred, batch)
-            sums.permuted += permuted(centred, sums.pairs, draws, index, batch)
+            centred = Centred.of([Kernel().triangle(each) for each in features])
+            pairings = permuted(centred, PAIR.blocks, draws, index, batch)
+            sums += sums.of_batch(centred, batch, permuted=pairings)
         counts[round(sums.p_values()[0, 1] * (draws + 1)) - 1] += 1
     assert stats.chisquare(counts).pvalue > 0.01
 
@@ -149,8 +155,8 @@ def test_shares_of_several_processes_are_the_whole(processes, monkeypatch):
     for rank in range(processes):
         monkeypatch.setattr(distributed, "world", lambda rank=rank: distributed.World(rank, processes))
         monkeypatch.setattr(distributed, "gathered", lambda value: states.append(value) or [value])
-        plan = stream.Plan(batch_size=8, permutations=20, measures=("rsa",))
-        stream.stream(networks, data, plan)
+        plan = Plan(batch_size=8, permutations=20, measures=("rsa",))
+        minibatch_pass(networks, data, plan)
     monkeypatch.setattr(distributed, "world", distributed.World)
     monkeypatch.setattr(distributed, "gathered", lambda _value: states)
     together = mx.cka(*networks, data=data.first(8), batch_size=8, permutations=20, measures=("rsa",))
@@ -169,16 +175,16 @@ def test_the_seed_decides():
     assert len({tuple(values(seed)) for seed in range(4)}) > 1
 
 
-def test_states_keep_the_pairings():
-    sums = HSICSums((("x",), ("y",)), draws=5)
-    centred = Centred.of([gram(torch.randn(8, 3, dtype=torch.float64)) for _ in range(2)])
-    sums.update(centred, 0)
-    sums.permuted += permuted(centred, sums.pairs, 5, 0, 0)
-    again = HSICSums.from_state_dict(sums.state_dict())
+def test_states_keep_the_pairings(tmp_path):
+    sums = HSICSums.zero(PAIR, draws=5)
+    centred = Centred.of([Kernel().triangle(torch.randn(8, 3, dtype=torch.float64)) for _ in range(2)])
+    sums += sums.of_batch(centred, 0, permuted=permuted(centred, PAIR.blocks, 5, 0, 0))
+    Resume(tmp_path, "key").save(MinibatchPass((), sums), now=True)
+    again = Resume(tmp_path, "key").load().sums
     np.testing.assert_array_equal(again.permuted, sums.permuted)
     np.testing.assert_array_equal(again.p_values(), sums.p_values())
     with pytest.raises(UsageError, match=r"^accumulators of different measures or numbers of permutations can't be"):
-        HSICSums((("x",), ("y",)), draws=4).merge(sums)
+        HSICSums.zero(PAIR, draws=4) + sums
 
 
 def test_layers_without_similarity_have_none():

@@ -16,9 +16,12 @@ from torch import Tensor
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import DataError, UsageError
 from mixanalysis.features import Batch
-from mixanalysis.similarity.extractors import Layer, RawBatch, inputs, raw_batches
-from mixanalysis.similarity.grams import SMALLEST_BATCH
-from mixanalysis.similarity.minibatch import INPUT, Plan, Progress, Source, batches_of, checked
+from mixanalysis.similarity.estimators.kernels import SMALLEST_BATCH
+from mixanalysis.similarity.estimators.observed_layers import INPUT, checked
+from mixanalysis.similarity.estimators.plan import Plan
+from mixanalysis.similarity.progress import Progress
+from mixanalysis.similarity.sources.batches import RawBatch, batches_of, inputs, raw_batches
+from mixanalysis.similarity.sources.source import Layer, Source
 
 _ROWS = 1024
 """Rows that are centred at a time, so that files needn't fit into memory."""
@@ -82,7 +85,7 @@ class Budget:
 
 
 @dataclass
-class Kept:
+class FeatureBuffer:
     """One layer's features, written batch by batch.
 
     Attributes:
@@ -111,7 +114,7 @@ class Kept:
 
 
 @dataclass(frozen=True, eq=False)
-class Collected:
+class FeatureBuffers:
     """What a pass over the data has kept.
 
     Attributes:
@@ -133,7 +136,7 @@ class _Collector:
     source: Source
     budget: Budget
     expected: int
-    kept: list[Kept] = field(default_factory=list)
+    kept: list[FeatureBuffer] = field(default_factory=list)
 
     def sink(self, raw: RawBatch) -> Callable[[Tensor], Tensor | None]:
         """What is made of the layers of a batch in their order: a copy is kept, and its sum given if it is finite."""
@@ -143,7 +146,7 @@ class _Collector:
             nonlocal position
             position += 1
             if position == len(self.kept):
-                self.kept.append(Kept(self.budget, self.expected))
+                self.kept.append(FeatureBuffer(self.budget, self.expected))
             if not self.kept[position].write(raw.first, features):
                 known = self.kept[position].array
                 message = (
@@ -165,7 +168,7 @@ def collect(
     plan: Plan,
     budget: Budget,
     progress: Progress | None = None,
-) -> Collected:
+) -> FeatureBuffers:
     """Run all networks on all batches and keep their features, centred.
 
     Raises:
@@ -174,7 +177,7 @@ def collect(
     """
     expected = len(data) if isinstance(data, Dataset) else 0
     collectors = [_Collector(source, budget, expected) for source in sources]
-    covariate = Kept(budget, expected)
+    covariate = FeatureBuffer(budget, expected)
     layers: tuple[tuple[Layer, ...], ...] | None = None
     reasons: dict[int, tuple[int, str]] = {}
     examples, total = 0, batches_of(data, plan.batch_size)
@@ -201,7 +204,7 @@ def collect(
     usable = [None if position in reasons else array for position, array in enumerate(found)]
     like = next(array for array in usable if array is not None)
     features = [like.new_zeros(examples, 1) if array is None else centred(array[:examples]) for array in usable]
-    return Collected(layers, tuple(features), reasons)
+    return FeatureBuffers(layers, tuple(features), reasons)
 
 
 def centred(features: Tensor) -> Tensor:

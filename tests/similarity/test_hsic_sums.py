@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 
 import numpy as np
 import pytest
@@ -12,8 +14,12 @@ from hypothesis import strategies as st
 
 import naive
 from mixanalysis.errors import UsageError
-from mixanalysis.similarity.accumulator import GROUPS, HSICSums, combined, jackknife_interval, ratio
-from mixanalysis.similarity.grams import Centred, gram
+from mixanalysis.similarity.estimators.batch_sums import GROUPS, TOP, FirstReasons, LargestContributions
+from mixanalysis.similarity.estimators.centring import Centred
+from mixanalysis.similarity.estimators.hsic_sums import HSICSums
+from mixanalysis.similarity.estimators.kernels import Kernel, mirror_
+from mixanalysis.similarity.estimators.layer_pairs import LayerPairs
+from mixanalysis.similarity.estimators.ratios import jackknife_interval, ratio
 
 LAYERS = ("a", "b", "c")
 WIDTHS = {"a": 3, "b": 7, "c": 40}
@@ -36,13 +42,17 @@ def batches_of(count, size=6, seed=0):
 
 
 def centred(features):
-    return Centred.of([gram(layer) for layer in features])
+    return Centred.of([Kernel().triangle(layer) for layer in features])
+
+
+def zero(names=(LAYERS,), within=False, **options):
+    return HSICSums.zero(LayerPairs(names, within), **options)
 
 
 def sums_of(batches, indices=None, names=(LAYERS,), within=True):
-    sums = HSICSums(names, within=within)
+    sums = zero(names, within)
     for index in range(len(batches)) if indices is None else indices:
-        sums.update(centred([batches[index][layer] for layer in LAYERS]), index)
+        sums += sums.of_batch(centred([batches[index][layer] for layer in LAYERS]), index)
     return sums
 
 
@@ -54,11 +64,15 @@ def jackknife_of(sums):
     return ratio(sums.left_out_hsic())
 
 
+def arrays_of(sums):
+    return sums.unbiased.array, sums.biased.array, sums.companions.array, sums.pairing, sums.permuted, sums.top.values
+
+
 def same(first, second, tolerance=1e-12):
-    for name in ("unbiased", "biased", "pairing", "top"):
-        np.testing.assert_allclose(getattr(first, name), getattr(second, name), rtol=tolerance, atol=tolerance)
+    for one, other in zip(arrays_of(first), arrays_of(second), strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(first.batches, second.batches)
-    for name in ("names", "within", "examples", "left_out", "done", "reasons"):
+    for name in ("pairs", "measures", "draws", "record", "reasons"):
         assert getattr(first, name) == getattr(second, name)
 
 
@@ -74,7 +88,7 @@ def test_products_are_hsic():
 def test_blocks_of_rows_make_the_whole_matrix(n):
     x = torch.randn(n, 5000, dtype=torch.float64, generator=torch.Generator().manual_seed(n)) + 3
     whole = x - x.mean(dim=0)
-    matrix = gram(x)
+    matrix = mirror_(Kernel().triangle(x))
     torch.testing.assert_close(matrix, whole @ whole.T, rtol=0, atol=1e-9)
     assert torch.equal(matrix, matrix.T)
     both = centred([x, x[:, :40]])
@@ -107,7 +121,7 @@ def test_random_pairings_have_the_variance_that_z_is_in_units_of():
     generator = torch.Generator().manual_seed(0)
     batches = batches_of(3, size=12)
     sums = sums_of(batches)
-    observed = sums.unbiased.sum(axis=0)[0, 2]
+    observed = sums.unbiased.total()[0, 2]
     assert sums.z()[0, 2] == pytest.approx(observed / math.sqrt(sums.pairing[0, 2]), rel=1e-12)
     drawn = []
     for _ in range(3000):
@@ -140,9 +154,9 @@ def test_regressing_a_layer_out_is_partial_correlation():
 def test_self_similarity_and_symmetry():
     # 50 layers: large enough for BLAS to sum the two triangles in different orders
     generator = torch.Generator().manual_seed(0)
-    sums = HSICSums((tuple(map(str, range(50))),), within=True)
+    sums = zero((tuple(map(str, range(50))),), within=True)
     for index in range(3):
-        sums.update(centred([torch.randn(21, 5, generator=generator) for _ in range(50)]), index)
+        sums += sums.of_batch(centred([torch.randn(21, 5, generator=generator) for _ in range(50)]), index)
     values = cka_of(sums)
     assert np.abs(np.diagonal(values) - 1).max() < 1e-12
     np.testing.assert_array_equal(values, values.T)
@@ -159,9 +173,9 @@ def test_any_split_merges_to_the_same(count, workers, seed, order):
     order.shuffle(indices)
     for index in indices:
         shares[order.randrange(workers)].append(index)
-    merged = HSICSums((LAYERS,), within=True)
+    merged = zero(within=True)
     for share in shares:
-        merged.merge(sums_of(batches, share))
+        merged += sums_of(batches, share)
     same(merged, whole)
     np.testing.assert_allclose(cka_of(merged), cka_of(whole), atol=1e-12)
     np.testing.assert_allclose(jackknife_of(merged), jackknife_of(whole), atol=1e-11)
@@ -170,51 +184,61 @@ def test_any_split_merges_to_the_same(count, workers, seed, order):
 def test_merging_adds_what_was_left_out():
     batches = batches_of(5)
     first, second = sums_of(batches, [0, 1]), sums_of(batches, [2, 3, 4])
-    first.skip(5, 2)
-    second.skip(6, 1)
-    first.merge(second)
+    first += first.of_short_batch(5, 2)
+    second += second.of_short_batch(6, 1)
+    first += second
     assert first.left_out == 3
     assert first.examples == 6 * 4 + 5
     assert first.batches.sum() == 5
-    assert first.done == set(range(7))
+    assert first.record.done == set(range(7))
 
 
 def test_a_batch_is_not_added_twice():
     batches = batches_of(3)
     with pytest.raises(UsageError, match=r"both accumulators have added batch 1"):
-        sums_of(batches, [0, 1]).merge(sums_of(batches, [1, 2]))
+        sums_of(batches, [0, 1]) + sums_of(batches, [1, 2])
 
 
 def test_the_first_reason_stays():
     sums = sums_of(batches_of(1))
     more = centred([torch.randn(6, 3) for _ in LAYERS])
-    sums.update(more, 9, {1: "late"})
-    sums.update(more, 4, {1: "early", 0: "other"})
+    sums += sums.of_batch(more, 9, {1: "late"})
+    sums += sums.of_batch(more, 4, {1: "early", 0: "other"})
     assert sums.reasons == {1: (4, "early"), 0: (4, "other")}
 
 
 def test_another_number_of_layers():
     with pytest.raises(UsageError, match=r"expected 3 layers, got 2"):
-        HSICSums((LAYERS,)).update(centred([torch.randn(6, 3)] * 2), 0)
+        zero().of_batch(centred([torch.randn(6, 3)] * 2), 0)
 
 
-def test_nothing_to_combine():
-    with pytest.raises(UsageError, match=r"there is nothing to combine"):
-        combined([])
+def test_adding_a_batch_leaves_the_sums_before_as_they_were():
+    batches = batches_of(2 * GROUPS)
+    sums = sums_of(batches, range(GROUPS))
+    before = [array.copy() for array in arrays_of(sums)]
+    more = sums + sums_of(batches, range(GROUPS, 2 * GROUPS))
+    for array, copy in zip(arrays_of(sums), before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+    same(more, sums_of(batches))
 
 
-def test_state_goes_round():
-    sums = sums_of(batches_of(35))
-    sums.skip(36, 3)
-    state = sums.state_dict()
-    same(HSICSums.from_state_dict(state), sums, tolerance=0)
-    before = state["unbiased"].copy()
-    continued = HSICSums.from_state_dict(state)
-    batch = batches_of(1, seed=9)[0]
-    for each in (sums, continued):
-        each.update(centred([batch[layer] for layer in LAYERS]), 35)
-    same(continued, sums, tolerance=0)
-    np.testing.assert_array_equal(state["unbiased"], before)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.text("ab", max_size=2)), unique_by=lambda r: r[:2]))
+def test_first_reasons_are_those_of_the_first_batch_however_they_are_split(reasons):
+    parts = [FirstReasons({layer: (index, text)}) for layer, index, text in reasons]
+    expected = {
+        layer: min((index, text) for other, index, text in reasons if other == layer) for layer, _, _ in reasons
+    }
+    for order in (parts, parts[::-1]):
+        assert functools.reduce(operator.add, order, FirstReasons()).by_layer == expected
+
+
+@given(st.lists(st.lists(st.floats(0, 1e9), min_size=2, max_size=2), max_size=20), st.data())
+def test_largest_contributions_of_any_split(rows, data):
+    values = np.array(rows).reshape(-1, 2).T
+    cut = data.draw(st.integers(0, values.shape[1]))
+    merged = LargestContributions.of(values[:, :cut]) + LargestContributions.of(values[:, cut:])
+    padded = np.sort(np.concatenate([values, np.zeros((2, TOP))], axis=1), axis=1)[:, ::-1][:, :TOP]
+    np.testing.assert_array_equal(merged.values, padded)
 
 
 def test_jackknife_leaves_each_batch_out_once():
@@ -262,16 +286,16 @@ def test_interval_covers_the_value_of_many_images():
         x = torch.from_numpy(rng.normal(size=(count, 4)))
         return x, x @ torch.from_numpy(mixing) + 3 * torch.from_numpy(rng.normal(size=(count, 8)))
 
-    many = HSICSums((("x",), ("y",)))
+    many = zero((("x",), ("y",)))
     for index in range(2000):
         x, y = features(n)
-        many.update(centred([x, y]), index)
+        many += many.of_batch(centred([x, y]), index)
     truth = cka_of(many)[0, 1]
     for _ in range(runs):
-        sums = HSICSums((("x",), ("y",)))
+        sums = zero((("x",), ("y",)))
         for index in range(batches):
             x, y = features(n)
-            sums.update(centred([x, y]), index)
+            sums += sums.of_batch(centred([x, y]), index)
         low, high = jackknife_interval(cka_of(sums), jackknife_of(sums))
         covered += low[0, 1] <= truth <= high[0, 1]
     assert 0.85 * runs <= covered
@@ -298,12 +322,12 @@ def test_a_layer_that_is_constant_in_one_batch_stays_defined():
 
 def test_accumulators_of_different_layers():
     with pytest.raises(UsageError, match=r"accumulators of different layers can't be merged"):
-        HSICSums((LAYERS,)).merge(HSICSums((("a", "c", "b"),)))
+        zero() + zero((("a", "c", "b"),))
 
 
 def test_no_batch_at_all():
     with pytest.raises(UsageError, match=r"no batch of at least 4 examples; use more images or larger batches"):
-        HSICSums((LAYERS,)).hsic()
+        zero().hsic()
 
 
 def test_too_short_a_batch():

@@ -8,10 +8,8 @@ from typing import Literal
 
 from mixanalysis.errors import UsageError
 from mixanalysis.selection import did_you_mean
-from mixanalysis.similarity.grams import Kernel, KernelName
-from mixanalysis.similarity.hsic import Bias
-
-EstimatorName = Literal["minibatch", "minibatch-biased", "full", "full-biased"]
+from mixanalysis.similarity.estimators.hsic import Bias
+from mixanalysis.similarity.estimators.kernels import Kernel, KernelName
 
 Covariate = Literal["", "input"]
 """What is regressed out of all Gram matrices: nothing, or the network's input (Cui et al. 2022)."""

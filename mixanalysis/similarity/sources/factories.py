@@ -18,7 +18,9 @@ from mixanalysis.errors import CheckpointError, NothingToAnalyseError, UsageErro
 from mixanalysis.features import Pooling, module_paths
 from mixanalysis.network import Provenance
 from mixanalysis.selection import matching
-from mixanalysis.similarity.extractors import Control, FeatureExtractor, Shape
+from mixanalysis.similarity.sources.batches import Shape
+from mixanalysis.similarity.sources.extractors import FeatureExtractor
+from mixanalysis.similarity.sources.source import Control
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,17 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import DataError, UsageError
 from mixanalysis.files import atomic_write
 from mixanalysis.network import to_dict
-from mixanalysis.similarity.extractors import FeatureExtractor, Layer, RawBatch, raw_batches
-from mixanalysis.similarity.feature_files.partial import Reached, Unfinished
-from mixanalysis.similarity.feature_files.read import DIGESTS, FORMAT, KEY, What, tensor_name, triangle
-from mixanalysis.similarity.feature_files.tensor_file import Spec, TensorFile
-from mixanalysis.similarity.grams import Kernel
+from mixanalysis.similarity.estimators.kernels import Kernel
+from mixanalysis.similarity.partial_results.features import Reached, Unfinished
+from mixanalysis.similarity.progress import Progress
+from mixanalysis.similarity.sources.batches import RawBatch, raw_batches
+from mixanalysis.similarity.sources.extractors import FeatureExtractor
+from mixanalysis.similarity.sources.feature_files.read import DIGESTS, FORMAT, KEY, What, tensor_name, triangle
+from mixanalysis.similarity.sources.feature_files.tensor_file import Spec, TensorFile
+from mixanalysis.similarity.sources.source import Layer
 
 _REASON = 100
 """Characters of the longest reason why a layer has no features."""
-
-Progress = Callable[[int, int], None]
 
 
 def store(

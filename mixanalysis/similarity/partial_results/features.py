@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mixanalysis.files import remove_stale, stamp, write_text
-from mixanalysis.similarity import partial_results as resume
+from mixanalysis.similarity import partial_results
 
 
 class Reached(NamedTuple):
@@ -66,7 +66,7 @@ class Unfinished:
 
     def due(self) -> bool:
         """Whether it is time to note how far the file is."""
-        return time.monotonic() - self._noted >= resume.SECONDS
+        return time.monotonic() - self._noted >= partial_results.SECONDS
 
     def save(self, reached: Reached) -> None:
         """Note how far the file is; what it says has been written by then."""

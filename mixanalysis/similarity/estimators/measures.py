@@ -16,9 +16,9 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from mixanalysis.errors import UsageError
-from mixanalysis.similarity.accumulator import Floats
-from mixanalysis.similarity.gram_sums import Pairs
-from mixanalysis.similarity.grams import Kernel, mirror_, squared_distances
+from mixanalysis.similarity.estimators.batch_sums import Floats
+from mixanalysis.similarity.estimators.kernels import Kernel, mirror_, squared_distances
+from mixanalysis.similarity.estimators.layer_pairs import Blocks
 
 NEIGHBOURS = 10
 """k of mutual k-NN."""
@@ -188,7 +188,7 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def check(names: Sequence[str]) -> tuple[str, ...]:
+def check_measures(names: Sequence[str]) -> tuple[str, ...]:
     """The names, in the order of MEASURES and each once.
 
     Raises:
@@ -200,7 +200,7 @@ def check(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in MEASURES if name in names)
 
 
-def companions(triangles: Sequence[Tensor], names: Sequence[str], pairs: Pairs) -> Floats:
+def companions(triangles: Sequence[Tensor], names: Sequence[str], pairs: Blocks) -> Floats:
     """All measures of all pairs of layers for one batch.
 
     Args:

@@ -11,14 +11,16 @@ import pandas as pd
 
 from mixanalysis.datasets import Dataset
 from mixanalysis.features import Batch
-from mixanalysis.similarity.accumulator import TOP, Estimates, Floats, Found, HSICSums, jackknife_interval, ratio
-from mixanalysis.similarity.estimators import Estimator
-from mixanalysis.similarity.extractors import Layer
-from mixanalysis.similarity.grams import SMALLEST_BATCH
-from mixanalysis.similarity.hsic import Bias
-from mixanalysis.similarity.measures import MEASURES
-from mixanalysis.similarity.minibatch import Source
+from mixanalysis.similarity.estimators.batch_sums import TOP, Floats
+from mixanalysis.similarity.estimators.estimates import HSICEstimates, Pass
+from mixanalysis.similarity.estimators.estimator import Estimator
+from mixanalysis.similarity.estimators.hsic import Bias
+from mixanalysis.similarity.estimators.hsic_sums import HSICSums
+from mixanalysis.similarity.estimators.kernels import SMALLEST_BATCH
+from mixanalysis.similarity.estimators.measures import MEASURES
+from mixanalysis.similarity.estimators.ratios import jackknife_interval, ratio
 from mixanalysis.similarity.schemas import CKA_CELLS, CKA_DIAGONAL, CKA_LAYERS, SIMILARITY
+from mixanalysis.similarity.sources.source import Layer, Source
 
 OUTLIER_SHARE = 0.5
 """A layer is said to hang on a few examples if they carry more than this of its HSIC with itself."""
@@ -30,7 +32,7 @@ CONSTANT = "constant features"
 
 def tables(
     subjects: Sequence[Source],
-    found: Found,
+    found: Pass,
     estimator: Estimator,
     data: Dataset | Sequence[Batch],
     batch_size: int,
@@ -84,9 +86,9 @@ def tables(
     return *frames, tuple(_warnings(sums, frames[0], layers, estimator))
 
 
-def similarity(
+def companions(
     subjects: Sequence[Source],
-    found: Found,
+    found: Pass,
     estimator: Estimator,
     data: Dataset | Sequence[Batch],
     batch_size: int,
@@ -126,7 +128,7 @@ def _pairs(networks: int) -> list[tuple[int, int]]:
     return list(itertools.combinations(range(networks), 2)) or [(0, 0)]
 
 
-def _full_batch(sums: Estimates, estimator: Estimator, data: Dataset | Sequence[Batch], batch_size: int) -> int:
+def _full_batch(sums: HSICEstimates, estimator: Estimator, data: Dataset | Sequence[Batch], batch_size: int) -> int:
     """Examples of a full batch."""
     if isinstance(data, Dataset) and not estimator.full:
         return min(batch_size, len(data))
@@ -152,7 +154,7 @@ def _status(statuses: tuple[Sequence[str], Sequence[str]], x: int, y: int, value
     return status if status != "ok" else undefined
 
 
-def _undefined(sums: Estimates) -> list[int]:
+def _undefined(sums: HSICEstimates) -> list[int]:
     return sorted(sums.reasons)
 
 
@@ -163,7 +165,7 @@ def _without(hsic: Floats, undefined: Sequence[int]) -> Floats:
     return hsic
 
 
-def _statuses(found: Found, network: int) -> list[str]:
+def _statuses(found: Pass, network: int) -> list[str]:
     """Why each layer of a network has no similarity; "ok" where it has."""
     span = found.sums.spans[network]
     own = np.diagonal(found.sums.hsic())
@@ -205,7 +207,7 @@ def _diagonal(values: Floats, left_out: Floats) -> dict[str, Any]:
     return {"blocks": rows, "mean": float(mean), "low": float(low), "high": float(high), "status": status}
 
 
-def _layers(subjects: Sequence[Source], found: Found) -> list[dict[str, Any]]:
+def _layers(subjects: Sequence[Source], found: Pass) -> list[dict[str, Any]]:
     shares = found.sums.top_share()
     return [
         {
@@ -227,7 +229,7 @@ def _layers(subjects: Sequence[Source], found: Found) -> list[dict[str, Any]]:
 
 
 def _warnings(
-    sums: Estimates, cells: pd.DataFrame, layers: Sequence[Mapping[str, Any]], estimator: Estimator
+    sums: HSICEstimates, cells: pd.DataFrame, layers: Sequence[Mapping[str, Any]], estimator: Estimator
 ) -> list[str]:
     warnings = []
     if sums.left_out:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mixanalysis.errors import UsageError
-from mixanalysis.similarity.grams import SMALLEST_BATCH, Centred, Kernel
+from mixanalysis.similarity.estimators.centring import Centred
+from mixanalysis.similarity.estimators.kernels import SMALLEST_BATCH, Kernel
 
 Bias = Literal["unbiased", "biased"]
 Array = Tensor | NDArray[Any]

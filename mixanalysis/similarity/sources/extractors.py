@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from mixanalysis.datasets import Dataset
 from mixanalysis.errors import DataError, MixanalysisError, NothingToAnalyseError, UsageError
 from mixanalysis.features import (
     POOLINGS,
@@ -22,22 +18,15 @@ from mixanalysis.features import (
     Pooling,
     Position,
     capturing,
-    examples,
     module_paths,
-    pooled,
     run,
     tap_paths,
-    tensors,
 )
 from mixanalysis.network import Network
 from mixanalysis.selection import closest_names
-from mixanalysis.similarity.microbatch import out_of_memory, run_in_parts
-
-Shape = tuple[int, int, int]
-"""(channels, height, width) of one image."""
-
-Control = Literal["", "floor", "ceiling"]
-"""What a network stands for: a floor (untrained), a ceiling (other seed), or itself."""
+from mixanalysis.similarity.sources.batches import RawBatch, Shape
+from mixanalysis.similarity.sources.microbatch import out_of_memory, run_in_parts
+from mixanalysis.similarity.sources.source import Control, Layer, Observation, why_not_finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,97 +229,5 @@ class FeatureExtractor:
             raise DataError(message) from error
 
 
-def why_not_finite(features: Tensor, first: int) -> str:
-    """Why nothing finite can be made of features; `first` is the number of their first example."""
-    rows = torch.nonzero(~features.isfinite().all(dim=1)).flatten()
-    return f"not finite for image {first + int(rows[0])}" if len(rows) else "too large for float64"
-
-
 def _shape(tensor: Tensor) -> str:
     return " x ".join(map(str, tensor.shape))
-
-
-class Layer(NamedTuple):
-    """A layer as it was found in the first batch.
-
-    Attributes:
-        name: label of its tap, with # and the number of the run where the module runs several times.
-        role: what it mixes, "" where unknown.
-        size: features of one example.
-        aliases: other taps that gave the very same tensor.
-    """
-
-    name: str
-    role: str
-    size: int
-    aliases: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Observation:
-    """One subject's layers for one batch.
-
-    Attributes:
-        layers: in the order in which they ran; those that never ran come last.
-        values: for each layer, whatever was made of its features; None where a reason is given.
-        reasons: for a layer's position, why it has no similarity.
-    """
-
-    layers: tuple[Layer, ...]
-    values: tuple[Tensor | None, ...]
-    reasons: Mapping[int, str]
-
-
-@dataclass(frozen=True, eq=False)
-class RawBatch:
-    """A batch of the data, before a network's own image size.
-
-    Attributes:
-        index: its number, from 0.
-        first: number of its first example.
-        examples: how many it has.
-        content: images of a data set, or a batch as it was given.
-    """
-
-    index: int
-    first: int
-    examples: int
-    content: Dataset | Batch
-
-    @cached_property
-    def digest(self) -> bytes:
-        """SHA-256 over dtypes, shapes and values of what is called with, 32 bytes."""
-        content = self.content.images if isinstance(self.content, Dataset) else self.content
-        found = hashlib.sha256()
-        for tensor in tensors(content[0] if isinstance(content, list | tuple) else content):
-            found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        return found.digest()
-
-    def at(self, shape: Shape | None) -> Batch:
-        """The batch as a network of that input shape takes it; None gives it as it is."""
-        if not isinstance(self.content, Dataset):
-            return self.content
-        return self.content.images if shape is None else self.content.at(shape).images
-
-
-def raw_batches(data: Dataset | Sequence[Batch], batch_size: int) -> Iterator[RawBatch]:
-    """Batches in order: of `batch_size` images of a data set, or those that a sequence or a loader gives."""
-    first = 0
-    for index, content in enumerate(_parts(data, batch_size) if isinstance(data, Dataset) else data):
-        count = len(content) if isinstance(content, Dataset) else examples(content)
-        yield RawBatch(index, first, count, content)
-        first += count
-
-
-def _parts(data: Dataset, size: int) -> Iterator[Dataset]:
-    for first in range(0, len(data), size):
-        yield replace(data, pixels=data.pixels[first : first + size], labels=None)
-
-
-def inputs(raw: RawBatch) -> Tensor:
-    """The inputs themselves, as features of shape (n, d)."""
-    batch = raw.at(None)
-    inner = batch[0] if isinstance(batch, Sequence) else batch
-    tensors = [inner] if isinstance(inner, Tensor) else [v for v in inner.values() if isinstance(v, Tensor)]
-    return pooled(tensors[0], "flatten")

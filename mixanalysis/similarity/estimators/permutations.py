@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from mixanalysis.errors import UsageError
-from mixanalysis.similarity.accumulator import Floats
-from mixanalysis.similarity.gram_sums import Pairs
-from mixanalysis.similarity.grams import Centred
+from mixanalysis.similarity.estimators.batch_sums import Floats
+from mixanalysis.similarity.estimators.centring import Centred
+from mixanalysis.similarity.estimators.layer_pairs import Blocks
 
 
 def check_permutations(draws: int, seed: int, covariate: str = "") -> None:
@@ -23,7 +23,7 @@ def check_permutations(draws: int, seed: int, covariate: str = "") -> None:
         raise UsageError(f"permutations can't be combined with regressing the {covariate} out; leave one of them out")
 
 
-def permuted(centred: Centred, pairs: Pairs, draws: int, seed: int, index: int) -> Floats:
+def permuted(centred: Centred, pairs: Blocks, draws: int, seed: int, index: int) -> Floats:
     """HSIC_1 of all pairs of layers, the second one's examples in random order.
 
     Args:

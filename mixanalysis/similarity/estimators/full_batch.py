@@ -23,13 +23,19 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.features import Batch
 from mixanalysis.files import temporary_folder
-from mixanalysis.similarity.accumulator import TOP, Floats
-from mixanalysis.similarity.extractors import Layer
-from mixanalysis.similarity.feature_buffers import Budget, collect
-from mixanalysis.similarity.gram_sums import GramSums, Groups, LayerGram, Pairs, by_features, by_tiles
-from mixanalysis.similarity.grams import SMALLEST_BATCH
-from mixanalysis.similarity.hsic import Bias
-from mixanalysis.similarity.minibatch import Plan, Progress, Source
+from mixanalysis.similarity.estimators.batch_sums import TOP, Floats
+from mixanalysis.similarity.estimators.cross_covariances import by_features
+from mixanalysis.similarity.estimators.example_groups import Groups
+from mixanalysis.similarity.estimators.feature_buffers import Budget, collect
+from mixanalysis.similarity.estimators.gram_sums import GramSums
+from mixanalysis.similarity.estimators.gram_tiles import by_tiles
+from mixanalysis.similarity.estimators.hsic import Bias
+from mixanalysis.similarity.estimators.kernels import SMALLEST_BATCH
+from mixanalysis.similarity.estimators.layer_grams import LayerGram
+from mixanalysis.similarity.estimators.layer_pairs import Blocks
+from mixanalysis.similarity.estimators.plan import Plan
+from mixanalysis.similarity.progress import Progress
+from mixanalysis.similarity.sources.source import Layer, Source
 
 _PER_COVARIANCE = 4000
 _PER_GRAM = 70
@@ -94,16 +100,16 @@ class FullHSIC:
 
 
 @dataclass(frozen=True, eq=False)
-class FullPass:
+class FullBatchPass:
     """What a pass over all examples has found: each network's layers, and HSIC of all pairs of them."""
 
     layers: tuple[tuple[Layer, ...], ...]
     sums: FullHSIC
 
 
-def full(
+def full_batch_pass(
     sources: Sequence[Source], data: Dataset | Sequence[Batch], plan: Plan, progress: Progress | None = None
-) -> FullPass:
+) -> FullBatchPass:
     """HSIC over all examples: collect all features, then sum over Gram matrices or cross-covariances.
 
     Raises:
@@ -124,7 +130,7 @@ def full(
         # files come without a device of their own
         device = next((each.device for each in found.features if each.device.type != "cpu"), torch.device("cpu"))
         grams = [LayerGram.of(features, plan.estimator.kernel, device) for features in found.features]
-        return FullPass(found.layers, of_grams(grams, spans, dict(found.reasons), within=len(sources) == 1))
+        return FullBatchPass(found.layers, of_grams(grams, spans, dict(found.reasons), within=len(sources) == 1))
 
 
 def of_grams(
@@ -158,7 +164,7 @@ def of_grams(
     return FullHSIC(spans, unbiased, biased, _shares(grams, sums, unbiased[0]), n, reasons or {})
 
 
-def _features_are_cheaper(grams: Sequence[LayerGram], pairs: Pairs) -> bool:
+def _features_are_cheaper(grams: Sequence[LayerGram], pairs: Blocks) -> bool:
     """Whether products of features take fewer multiplications than tiles."""
     if any(gram.spread is not None for gram in grams):
         return False

@@ -22,9 +22,10 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, DataError, NothingToAnalyseError, UsageError
 from mixanalysis.families import FAMILIES
 from mixanalysis.network import Provenance, from_dict
-from mixanalysis.similarity.estimators import Estimator
-from mixanalysis.similarity.extractors import Control, Layer, Observation, RawBatch, why_not_finite
-from mixanalysis.similarity.grams import Kernel
+from mixanalysis.similarity.estimators.estimator import Estimator
+from mixanalysis.similarity.estimators.kernels import Kernel
+from mixanalysis.similarity.sources.batches import RawBatch
+from mixanalysis.similarity.sources.source import Control, Layer, Observation, why_not_finite
 
 KEY = "mixanalysis.features"
 """The metadata key of these files."""

@@ -1,0 +1,120 @@
+"""Mini-batch estimation: every network runs once per batch, HSIC of all pairs of layers is summed at once."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixanalysis import distributed
+from mixanalysis.datasets import Dataset
+from mixanalysis.errors import UsageError
+from mixanalysis.features import Batch
+from mixanalysis.similarity.estimators.batch_sums import GROUPS
+from mixanalysis.similarity.estimators.centring import Centred
+from mixanalysis.similarity.estimators.hsic_sums import HSICSums, MinibatchPass
+from mixanalysis.similarity.estimators.kernels import SMALLEST_BATCH
+from mixanalysis.similarity.estimators.layer_pairs import LayerPairs
+from mixanalysis.similarity.estimators.measures import companions
+from mixanalysis.similarity.estimators.observed_layers import INPUT, checked
+from mixanalysis.similarity.estimators.permutations import permuted
+from mixanalysis.similarity.estimators.plan import Plan
+from mixanalysis.similarity.estimators.ratios import jackknife_interval, ratio
+from mixanalysis.similarity.progress import Progress
+from mixanalysis.similarity.sources.batches import RawBatch, batches_of, inputs, raw_batches
+from mixanalysis.similarity.sources.source import Source
+
+
+def minibatch_pass(
+    sources: Sequence[Source], data: Dataset | Sequence[Batch], plan: Plan, progress: Progress | None = None
+) -> MinibatchPass:
+    """Sum HSIC over batches; under torchrun every process takes its share of whole batches.
+
+    Args:
+        sources: the networks.
+        data: what they run on.
+        plan: how the data are gone through.
+        progress: called after each batch.
+
+    Returns:
+        The sums over all batches, the same in every process.
+
+    Raises:
+        UsageError: no module ran, no batch was long enough, or the data are empty.
+        DataError: a network's layers change from batch to batch.
+    """
+    here = distributed.world()
+    resumed = None if plan.resume is None else plan.resume.load()
+    done = frozenset[int]() if resumed is None else resumed.sums.record.done
+    own = resumed if here.leads else None
+    total = batches_of(data, plan.batch_size)
+    for raw in raw_batches(data, plan.batch_size):
+        if raw.index not in done and raw.index % here.size == here.rank:
+            own = _with_batch(own, sources, raw, plan)
+            if plan.resume is not None:
+                plan.resume.save(own)
+        if progress is not None:
+            progress(raw.index + 1, max(total, raw.index + 1))
+        # an interrupted run has passed all checks before its last batch
+        due = plan.tolerance > 0 and (raw.index + 1) % GROUPS == 0 and max(done, default=0) <= raw.index
+        if due and _precise(_together(own), plan):
+            break
+    if own is not None and plan.resume is not None:
+        plan.resume.save(own, now=True)
+    return _together(own)
+
+
+def _with_batch(own: MinibatchPass | None, sources: Sequence[Source], raw: RawBatch, plan: Plan) -> MinibatchPass:
+    """Run all networks on one batch; too short a batch is run only where nothing else tells the layers."""
+    if raw.examples < SMALLEST_BATCH and own is not None:
+        return MinibatchPass(own.layers, own.sums + own.sums.of_short_batch(raw.index, raw.examples))
+    kernel, covariate = plan.estimator.kernel, plan.estimator.covariate
+    observations = [source.observe(raw, kernel.triangle) for source in sources]
+    layers, reasons = checked(sources, observations, None if own is None else own.layers, raw.index)
+    values = [value for observation in observations for value in observation.values]
+    if covariate:
+        layers = (*layers, INPUT)
+        values.append(kernel.triangle(inputs(raw)))
+    if own is None:
+        names = tuple(tuple(layer.name for layer in part) for part in layers)
+        pairs = LayerPairs(names, within=len(sources) == 1)
+        own = MinibatchPass(layers, HSICSums.zero(pairs, plan.measures, plan.permutations))
+    if raw.examples < SMALLEST_BATCH:
+        return MinibatchPass(own.layers, own.sums + own.sums.of_short_batch(raw.index, raw.examples))
+    triangles = _present(values)
+    centred, blocks = Centred.of(triangles), own.sums.pairs.blocks
+    batch = own.sums.of_batch(
+        centred,
+        raw.index,
+        reasons,
+        companions(triangles, plan.measures, blocks) if plan.measures else None,
+        permuted(centred, blocks, plan.permutations, plan.seed, raw.index) if plan.permutations else None,
+    )
+    return MinibatchPass(own.layers, own.sums + batch)
+
+
+def _present(values: Sequence[Tensor | None]) -> list[Tensor]:
+    """The values, with zeros where there are no features."""
+    like = next(value for value in values if value is not None)
+    return [torch.zeros_like(like) if value is None else value.to(like.device) for value in values]
+
+
+def _together(own: MinibatchPass | None) -> MinibatchPass:
+    """The passes of all processes as one, the same in each."""
+    parts = [part for part in distributed.gathered(own) if part is not None]
+    if not parts:
+        raise UsageError("the data hold no batch")
+    return functools.reduce(operator.add, parts)
+
+
+def _precise(reached: MinibatchPass, plan: Plan) -> bool:
+    """Whether the widest interval of all cells is narrow enough."""
+    bias, covariate = plan.estimator.bias, -1 if plan.estimator.covariate else None
+    values = ratio(reached.sums.hsic(bias), covariate)
+    low, high = jackknife_interval(values, ratio(reached.sums.left_out_hsic(bias), covariate))
+    widths = (high - low)[np.isfinite(high - low)]
+    return bool(len(widths)) and float(widths.max()) / 2 <= plan.tolerance
