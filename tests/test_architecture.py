@@ -15,7 +15,7 @@ COMMANDS = Path(mixanalysis_cli.__file__).parent
 
 FLOORS = (
     ("errors", "_version"),
-    ("files", "selection", "representation", "results"),
+    ("files", "table_files", "selection", "representation", "results"),
     ("distributed",),
     ("operators",),
     ("network",),

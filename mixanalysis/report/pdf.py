@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,7 +17,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
-from mixanalysis.report.style import SHEETS, blank, settle, styled
+from mixanalysis.report.names import shortened, visible
+from mixanalysis.report.style import SHEETS, any_script, blank, drawn_onto, settle, styled
 
 A4 = (8.27, 11.69)
 MARGIN = 0.6
@@ -37,6 +39,12 @@ _BELOW, _GAP = 0.2, 0.12
 
 _SMALL, _CAPTION, _TEXT, _TITLE = 7.0, 7.5, 8.5, 13.0
 """Sizes of fonts in points: tables, captions, paragraphs, titles."""
+
+
+WORD = 200
+"""Characters of a word; a longer one, such as a name, loses its middle."""
+
+LONG = re.compile(rf"\S{{{WORD + 1},}}")
 
 
 @dataclass(frozen=True)
@@ -126,14 +134,14 @@ class Document:
         self._tables += 1
         self._text(f"Table {self._tables}. {caption}", _CAPTION, leads=True)
         told = [column for column in range(len(header)) if not rows or any(row[column] for row in rows)]
-        cells = tuple(tuple(row[column] for column in told) for row in rows)
+        cells = tuple(tuple(_cell(row[column]) for column in told) for row in rows)
         names, sides = tuple(header[column] for column in told), "".join(sides[column] for column in told)
         self._parts.append(_arranged(names, cells, sides))
 
     def drawing(self, draw: Callable[..., None], height: float, caption: str, *arguments: Any) -> None:
         """A numbered figure over the page's width, `height` in inches, with its caption below."""
         self._figures += 1
-        self._parts.append(Block(height, lambda part: draw(part, *arguments), leads=True))
+        self._parts.append(Block(height, lambda part: drawn_onto(part, draw, *arguments), leads=True))
         self._text(f"Figure {self._figures}. {caption}", _CAPTION)
 
     def _text(self, text: str, size: float, weight: str = "normal", *, leads: bool = False) -> None:
@@ -164,10 +172,15 @@ class Document:
 
 def _worded(text: str, size: float, weight: str = "normal", *, leads: bool = False) -> Block:
     characters = int(WIDTH * 72 / (size * 0.545))
+    text = LONG.sub(lambda word: shortened(word[0], WORD), visible(text, "\n"))
     lines = [line for part in text.split("\n") for line in textwrap.wrap(part, characters) or [""]]
     return Block(
         len(lines) * size * _LINE + (0.04 if leads else 0.12), partial(_write, "\n".join(lines), size, weight), leads
     )
+
+
+def _cell(text: str) -> str:
+    return shortened(visible(text), WORD)
 
 
 def _need(part: Block | Table, following: Sequence[Block | Table | str]) -> float:
@@ -219,7 +232,8 @@ def _inches(texts: Sequence[str], font: float, weight: str) -> float:
     """Width of the widest text."""
     longest = sorted(set(texts), key=len)[-3:]
     properties = FontProperties(size=font, weight=weight)
-    widths = (text_to_path.get_text_width_height_descent(text, properties, False)[0] for text in longest)
+    with any_script():
+        widths = [text_to_path.get_text_width_height_descent(text, properties, False)[0] for text in longest]
     return max(widths, default=0.0) / 72
 
 
@@ -228,7 +242,7 @@ def _arranged(header: tuple[str, ...], rows: tuple[tuple[str, ...], ...], sides:
     most = max((len(cell) for row in rows for cell in row), default=0)
     for font in (_SMALL, 6.0, 5.0):
         for characters in range(max(most, 16), 15, -4):
-            short = tuple(tuple(_shortened(cell, characters) for cell in row) for row in rows)
+            short = tuple(tuple(shortened(cell, characters) for cell in row) for row in rows)
             columns = list(zip(*short, strict=True)) or [()] * len(header)
             widths = [
                 max(_inches(cells, font, "normal"), _inches([name], font, "bold"))
@@ -248,11 +262,6 @@ def _places(widths: Sequence[float], free: float) -> tuple[tuple[float, float], 
         places.append((left, left + width))
         left += width + gap
     return tuple(places)
-
-
-def _shortened(cell: str, most: int) -> str:
-    half = most // 2
-    return cell if len(cell) <= most else f"{cell[: half - 1]}…{cell[-half:]}"
 
 
 def _tabulate(table: Table, part: SubFigure) -> None:

@@ -18,11 +18,12 @@ from mixanalysis.report.similarity import figures as cka_figures
 from mixanalysis.report.similarity.drawings import means_height
 from mixanalysis.report.similarity.figures import Scale
 from mixanalysis.report.spectra import figures as spectrum_figures
-from mixanalysis.report.style import COLUMN, TEXT, axes_of, figure
+from mixanalysis.report.style import COLUMN, TEXT, axes_of, drawn_onto, figure
 from mixanalysis.report.width import figures as width_figures
 from mixanalysis.selection import did_you_mean
 from mixanalysis.similarity import CKAResult
 from mixanalysis.spectra import SpectrumResult
+from mixanalysis.spectra.nulls import Null
 from mixanalysis.width import WIDTH_POINTS
 
 __all__ = ["cka_heatmap", "cka_means", "cka_profile", "spectrum_edges", "spectrum_histogram", "width_lines"]
@@ -106,14 +107,15 @@ def spectrum_histogram(
     row = rows[rows["layer"] == _known(layer, list(rows["layer"]))].iloc[0]
     own = values[(values["network"] == chosen) & (values["layer"] == layer)]
 
-    def draw(place: FigureBase | Axes) -> None:
-        panel = axes_of(place)
-        spectrum_figures.spectrum_histogram(panel, row, own, result.nulls.get((chosen, layer)))
-        panel.set_xlabel("singular value")
-        panel.set_ylabel("density")
-        panel.legend()
+    return _drawn(_histogram, (COLUMN, 2.6), ax, row, own, result.nulls.get((chosen, layer)))
 
-    return _drawn(draw, (COLUMN, 2.6), ax)
+
+def _histogram(place: FigureBase | Axes, layer: pd.Series, own: pd.DataFrame, law: Null | None) -> None:
+    panel = axes_of(place)
+    spectrum_figures.spectrum_histogram(panel, layer, own, law)
+    panel.set_xlabel("singular value")
+    panel.set_ylabel("density")
+    panel.legend()
 
 
 def width_lines(lines: pd.DataFrame, points: pd.DataFrame | None = None, *, ax: Axes | None = None) -> Figure:
@@ -132,10 +134,10 @@ def width_lines(lines: pd.DataFrame, points: pd.DataFrame | None = None, *, ax: 
 def _drawn(draw: Callable[..., None], size: tuple[float, float], ax: Axes | None, *arguments: Any) -> Figure:
     if ax is None:
         return figure(draw, size, *arguments)
-    draw(ax, *arguments)
     whole = ax.get_figure(root=True)
     if whole is None:
         raise UsageError("the axes belong to no figure")
+    drawn_onto(ax, draw, *arguments)
     return whole
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure, FigureBase, SubFigure
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+
+from mixanalysis.report.names import legible
 
 FigureFormat = Literal["png", "svg", "pdf"]
 StyleName = Literal["paper", "slides"]
@@ -107,10 +111,18 @@ _SETTINGS: dict[Any, Any] = {
 
 
 @contextmanager
+def any_script() -> Iterator[None]:
+    """Within it nothing is said of names in scripts that the font lacks; they are drawn as boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        yield
+
+
+@contextmanager
 def styled(style: StyleName = "paper") -> Iterator[None]:
     """Draw with one of the project's styles, whatever the user's own settings are."""
     larger = SHEETS[style].font / _SIZES["font.size"]
-    with mpl.rc_context():
+    with mpl.rc_context(), any_script():
         mpl.rcdefaults()
         mpl.rcParams.update(_SETTINGS | {name: size * larger for name, size in _SIZES.items()})
         yield
@@ -142,9 +154,30 @@ def figure(draw: Callable[..., None], size: Sequence[float], *arguments: Any, st
     enlarged = SHEETS[style].enlarged
     with styled(style):
         result = blank(size[0] * enlarged, size[1] * enlarged)
-        draw(result, *arguments)
+        drawn_onto(result, draw, *arguments)
         settle(result)
     return result
+
+
+def drawn_onto(place: FigureBase | Axes, draw: Callable[..., None], *arguments: Any) -> None:
+    """Call draw(place, *arguments) with names that can be drawn; none of its texts is a formula.
+
+    Texts that a formatter makes later, of ticks of logarithmic axes, stay formulas.
+
+    Args:
+        place: a figure or axes; texts that are there already stay as they are.
+        draw: draws the arguments.
+        arguments: frames, rows, and names in them.
+    """
+    before = {text: text.get_text() for text in _texts(place)}
+    draw(place, *legible(arguments))
+    for text in _texts(place):
+        if text.get_text() != before.get(text, ""):
+            text.set_parse_math(False)
+
+
+def _texts(place: FigureBase | Axes) -> list[Text]:
+    return [each for each in place.findobj(Text) if isinstance(each, Text)]
 
 
 def blank(width: float, height: float) -> Figure:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mixanalysis import table_files
 from mixanalysis.errors import ReportError
 from mixanalysis.results import Schema, plain
 from mixanalysis.runs.manifest import Manifest
@@ -112,7 +113,7 @@ def read_table(manifest: Manifest, name: str) -> pd.DataFrame:
     if not path.resolve().is_relative_to(manifest.folder.resolve()):
         raise ReportError(f"{path}: listed in the manifest, but outside of its folder")
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return table_files.read_table(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise ReportError(f"{path}: listed in the manifest, but not a readable table: {error}") from None
 

@@ -25,6 +25,7 @@ from mixanalysis.network import Provenance
 from mixanalysis.report.section import Drawing, Section, Sources
 from mixanalysis.report.style import PAPER, FigureStyle, figure, save_figure
 from mixanalysis.results import to_json
+from mixanalysis.table_files import write_table
 
 Stage = Callable[[str], Callable[[int, int], None] | None]
 """Asked for a progress callback when a stage of that name begins."""
@@ -79,8 +80,7 @@ class OutputFolder:
 
     def table(self, name: str, frame: pd.DataFrame) -> None:
         """Write tables/name.csv; numbers round-trip exactly, undefined values are empty."""
-        path = self.path(f"tables/{name}.csv")
-        frame.to_csv(path, index=False, lineterminator="\n")
+        write_table(self.path(f"tables/{name}.csv"), frame)
 
     def figure(self, name: str, draw: Callable[..., None], size: Sequence[float], *arguments: Any) -> None:
         """Write figures/name, `size` in inches of a paper, drawn by draw(figure, *arguments)."""

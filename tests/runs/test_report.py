@@ -31,7 +31,9 @@ from mixanalysis.report.style import SHEETS, TEXT
 from mixanalysis.results import plain, to_json
 from mixanalysis.runs import Invocation
 from mixanalysis.runs import report as writer
+from mixanalysis.runs.diff import compare, read_table
 from mixanalysis.runs.inspect import describe, facts
+from mixanalysis.runs.manifest import Manifest
 from mixanalysis.runs.networks import network_table
 from mixanalysis.runs.schemas import SCHEMAS
 from mixanalysis.runs.spectra import spectrum_report, width_report
@@ -375,6 +377,16 @@ class TestRuns:
                     mx.write_report(networks, "digits", out, limit=16, batch_size=8)
         assert {name: (kept / name).read_bytes() for name in files_of(kept)} == before
         assert list(tmp_path.iterdir()) == [kept]
+
+    def test_names_that_others_take_for_commands(self, tmp_path):
+        labels = ["=HYPERLINK(1)", "$$", "_best", "-rf", "@a"]
+        paths = [checkpoint("mixer", tmp_path, seed, label=label) for seed, label in enumerate(labels)]
+        mx.write_report(paths, "digits", tmp_path / "out", limit=16, batch_size=8)
+        names = [row["network"] for row in table_of(tmp_path / "out", "networks")]
+        assert names == ["'=HYPERLINK(1)", "$$", "_best", "'-rf", "'@a"]
+        manifest = Manifest.read(tmp_path / "out")
+        assert read_table(manifest, "tables/networks.csv")["network"].tolist() == labels
+        assert compare(manifest, manifest).empty
 
     def test_no_network(self, tmp_path):
         with pytest.raises(UsageError, match=r"a report needs at least one checkpoint"):

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from mixanalysis._version import __version__
 from mixanalysis.files import write_text
 from mixanalysis.report.cells import text_of
+from mixanalysis.report.names import visible
 from mixanalysis.report.section import Drawing, Finding, Interactive, Report, ResultTable, Section
 from mixanalysis.report.style import MARKERS, PALETTE, PAPER, figure, save_figure
 from mixanalysis.results import Column, plain
@@ -102,6 +103,7 @@ def render(report: Report) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     style = _source("style.css") + palette()
     # one function around all: a script's names are no names of the page
@@ -122,6 +124,11 @@ def render(report: Report) -> str:
     )
 
 
+def _shown(value: Any) -> Any:
+    """Text that came from a file, its control characters as escapes; what the page is made of stays as it is."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def payload(report: Report, shown: list[Interactive | None]) -> dict[str, Any]:
     """The data of the charts.
 
@@ -139,7 +146,17 @@ def payload(report: Report, shown: list[Interactive | None]) -> dict[str, Any]:
     }
     for part in shown:
         data |= part.data if part else {}
-    return data
+    seen: dict[str, Any] = _seen(data)
+    return seen
+
+
+def _seen(data: Any) -> Any:
+    """JSON-ready data whose texts hold no control characters."""
+    if isinstance(data, dict):
+        return {_seen(key): _seen(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_seen(value) for value in data]
+    return visible(data) if isinstance(data, str) else data
 
 
 def _part(environment: Environment, report: Report, section: Section, shown: Interactive | None) -> Part:

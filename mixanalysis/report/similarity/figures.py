@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import StrMethodFormatter
 
+from mixanalysis.report.names import shortened
 from mixanalysis.report.style import axes_of, beside, colour, marker, sized
 from mixanalysis.results import INTERVAL
 
@@ -28,6 +29,9 @@ TITLE = 58
 
 LABEL = 26
 """Characters of a network's label in a legend or at an axis."""
+
+TICK = 36
+"""Characters of a layer's name at an axis."""
 
 SIDE = 20
 """Characters of a network's label beside a heat map."""
@@ -245,8 +249,7 @@ def _control(label: str, kind: int) -> str:
 
 def _short(label: str, most: int = LABEL) -> str:
     """A label without its middle where it is long."""
-    half = most // 2
-    return label if len(label) <= most else f"{label[: half - 1]}…{label[-half:]}"
+    return shortened(label, most)
 
 
 def _part(cells: pd.DataFrame) -> str:
@@ -256,7 +259,8 @@ def _part(cells: pd.DataFrame) -> str:
 def _labels(cells: pd.DataFrame, side: str) -> list[str]:
     """Layers in order, each with what it mixes unless its name says so."""
     rows = cells.drop_duplicates(f"index_{side}").sort_values(f"index_{side}")
-    named = zip(rows[f"layer_{side}"].astype(str), rows[f"role_{side}"].fillna("").astype(str), strict=True)
+    names = (shortened(name, TICK) for name in rows[f"layer_{side}"].astype(str))
+    named = zip(names, rows[f"role_{side}"].fillna("").astype(str), strict=True)
     return [name if not role or role in name else f"{name} ({role})" for name, role in named]
 
 
