@@ -72,7 +72,7 @@ def tables(
         cells += _cells(
             (found.layers[i], found.layers[j]),
             {name: array[block] for name, array in columns.items()} | {estimator.bias: values[block]},
-            (_statuses(found, i), _statuses(found, j)),
+            (_statuses(found, i, estimator.bias), _statuses(found, j, estimator.bias)),
             shared | {"batches": batches, "batch_size": size},
             estimator,
         )
@@ -81,7 +81,7 @@ def tables(
             | {"relation": relation(a, b), "density_a": _number(a.density), "density_b": _number(b.density)}
             | _diagonal(values[block], left_out[:, *block])
         )
-    layers = _layers(subjects, found)
+    layers = _layers(subjects, found, estimator.bias)
     frames = CKA_CELLS.frame(cells), CKA_DIAGONAL.frame(diagonal), CKA_LAYERS.frame(layers)
     return *frames, tuple(_warnings(sums, frames[0], layers, estimator))
 
@@ -102,7 +102,7 @@ def companions(
     size = _full_batch(sums, estimator, data, batch_size)
     rows: list[dict[str, Any]] = []
     for i, j in _pairs(len(subjects)):
-        statuses = (_statuses(found, i), _statuses(found, j))
+        statuses = (_statuses(found, i, estimator.bias), _statuses(found, j, estimator.bias))
         for place, measure in enumerate(MEASURES[name] for name in sums.measures):
             block = (place, sums.spans[i], sums.spans[j])
             rows += [
@@ -165,10 +165,10 @@ def _without(hsic: Floats, undefined: Sequence[int]) -> Floats:
     return hsic
 
 
-def _statuses(found: Pass, network: int) -> list[str]:
+def _statuses(found: Pass, network: int, bias: Bias) -> list[str]:
     """Why each layer of a network has no similarity; "ok" where it has."""
     span = found.sums.spans[network]
-    own = np.diagonal(found.sums.hsic())
+    own = np.diagonal(found.sums.hsic(bias))
     return [
         found.sums.reasons[position][1] if position in found.sums.reasons else "ok" if own[position] > 0 else CONSTANT
         for position in range(span.start, span.stop)
@@ -207,7 +207,7 @@ def _diagonal(values: Floats, left_out: Floats) -> dict[str, Any]:
     return {"blocks": rows, "mean": float(mean), "low": float(low), "high": float(high), "status": status}
 
 
-def _layers(subjects: Sequence[Source], found: Pass) -> list[dict[str, Any]]:
+def _layers(subjects: Sequence[Source], found: Pass, bias: Bias) -> list[dict[str, Any]]:
     shares = found.sums.top_share()
     return [
         {
@@ -223,7 +223,7 @@ def _layers(subjects: Sequence[Source], found: Pass) -> list[dict[str, Any]]:
         }
         for network, (subject, span) in enumerate(zip(subjects, found.sums.spans, strict=False))
         for position, layer, status in zip(
-            range(span.start, span.stop), found.layers[network], _statuses(found, network), strict=True
+            range(span.start, span.stop), found.layers[network], _statuses(found, network, bias), strict=True
         )
     ]
 
@@ -242,12 +242,13 @@ def _warnings(
         if row["status"] == CONSTANT:
             warnings.append(f"{name}: CKA is undefined: its HSIC with itself is zero, as that of constant features")
         elif row["status"] != "ok":
-            warnings.append(f"{name}: CKA is undefined: {row['status']}")
+            warnings.append(f"{name}: CKA is undefined: {row['status']}; --exclude leaves the layer out")
         elif row["top_share"] > OUTLIER_SHARE and sums.examples >= 20 * TOP:
             warnings.append(
                 f"{name}: {TOP} of {sums.examples} images carry {row['top_share']:.0%} of its HSIC with itself, so "
                 "that its similarities are about them (Davari et al. 2022)"
             )
+    warnings += _vanished(sums, layers)
     gap = (cells["biased"] - cells["unbiased"]).abs()
     if estimator.bias == "biased" and gap.max() > BIAS_WARNING:
         worst = cells.loc[gap.idxmax()]
@@ -258,6 +259,20 @@ def _warnings(
             "this size the bias is most of the value"
         )
     return warnings
+
+
+def _vanished(sums: HSICEstimates, layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Layers of which whole batches are lost, though their images differ."""
+    if not isinstance(sums, HSICSums):
+        return []
+    batches = int(sums.batches.sum())
+    return [
+        f"{row['network']}: {row['layer']}: {count} of {batches} batches {'adds' if count == 1 else 'add'} nothing to "
+        "its unbiased HSIC with itself: there, one image alone differs from the others, or differs so much more than "
+        "they do that only rounding errors are left"
+        for row, count in zip(layers, sums.vanished, strict=False)
+        if row["status"] == "ok" and count
+    ]
 
 
 def _joint(a: str, b: str) -> str:

@@ -343,7 +343,7 @@ def test_not_finite_features_name_network_layer_and_image_and_spoil_nothing_else
     layers = {"bad": "1", "first": "0.0", "second": "0.2"}
     other = FeatureExtractor("other", sequential(1), LAYERS)
     result = mx.cka(FeatureExtractor("net", module, layers), other, data=data, batch_size=8)
-    assert result.warnings == ("net: bad: CKA is undefined: not finite for image 13",)
+    assert result.warnings == ("net: bad: CKA is undefined: not finite for image 13; --exclude leaves the layer out",)
     assert result.matrix.loc["bad"].isna().all()
     assert result.matrix.drop(index="bad").notna().all(axis=None)
     status = result.cells.set_index("layer_a")["status"]
@@ -391,7 +391,7 @@ def test_modules_that_never_run():
     assert result.matrix.loc["idle"].isna().all()
     assert result.warnings == (
         "there are no intervals: they need two batches at least; a smaller --batch-size makes more",
-        "a: idle: CKA is undefined: never ran",
+        "a: idle: CKA is undefined: never ran; --exclude leaves the layer out",
     )
     with pytest.raises(UsageError, match=r"^a: none of the modules idle ever ran$"):
         mx.cka(FeatureExtractor("a", Idle(), {"idle": "idle"}), data=vectors())

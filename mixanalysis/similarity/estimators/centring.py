@@ -11,6 +11,12 @@ from torch import Tensor
 from mixanalysis.errors import UsageError
 from mixanalysis.similarity.estimators.kernels import SMALLEST_BATCH, mirror_
 
+MARGIN = 100.0
+"""A U-centred Gram matrix is trusted where its norm is so many times the bound of its rounding errors."""
+
+LOST = "beyond float32: an image is too far from all others; keep features instead (--what features)"
+"""Status of a layer of whose Gram matrix only a float32 version is left."""
+
 _ROWS = 32
 """Rows of a block; of two equal triangles only the blocks of one are multiplied."""
 
@@ -23,11 +29,15 @@ class Centred:
         matrices: shape (layers, n, n), zero diagonals and row sums (Szekely & Rizzo 2014).
         diagonals: float64, shape (layers, n); diagonals of the double-centred H K H.
         contributions: float64, shape (layers, n); what each example adds to <U(K), U(K)>.
+        imprecise: bool, shape (layers,); rounding errors of the matrices given may show in the result.
+        vanished: bool, shape (layers,); examples differ, but nothing beyond rounding errors is left of the matrix.
     """
 
     matrices: Tensor
     diagonals: Tensor
     contributions: Tensor
+    imprecise: Tensor
+    vanished: Tensor
 
     @classmethod
     def of(cls, triangles: Sequence[Tensor]) -> Centred:
@@ -65,10 +75,12 @@ class Centred:
         grams.diagonal(dim1=1, dim2=2).zero_()
         rounding = 8 * eps * own.abs().amax(dim=1)
         contributions = torch.linalg.vector_norm(grams, dim=2, dtype=torch.float64).square()
-        nothing = contributions.sum(dim=1) <= (n * rounding).square()
+        norms = contributions.sum(dim=1).sqrt()
+        nothing = norms <= n * rounding
         grams[nothing] = 0
         contributions[nothing] = 0
-        return cls(grams, diagonals, contributions)
+        differ = rounding > 0
+        return cls(grams, diagonals, contributions, differ & (norms <= MARGIN * n * rounding), differ & nothing)
 
     @property
     def own_hsic(self) -> Tensor:

@@ -29,7 +29,7 @@ def by_features(layers: Sequence[LayerGram], pairs: Blocks, groups: Groups) -> G
         without = shared.sum() - torch.stack([torch.zeros_like(shared[0]), *(shared[part].sum() for part in slices)])
         inner[:, a, b] = inner[:, b, a] = _norms(layers[a], layers[b], slices) - without
     # sums over examples are in the features' own precision
-    eps = [torch.finfo(layer.features.dtype).eps for layer in layers]
+    eps = [torch.finfo(layer.dtype).eps for layer in layers]
     return GramSums(groups, inner, rows, squares, diagonals, torch.tensor(eps).to(diagonals))
 
 
@@ -40,7 +40,7 @@ def _positions(part: slice) -> range:
 def _covariances(a: LayerGram, b: LayerGram, columns: slice, slices: Sequence[slice]) -> Tensor:
     """X'Y of some of X's columns for each group of examples, float64, shape (groups, columns, d2)."""
     covariances = a.squares.new_zeros(len(slices), columns.stop - columns.start, b.features.shape[1])
-    dtype = torch.promote_types(a.features.dtype, b.features.dtype)
+    dtype = torch.promote_types(a.dtype, b.dtype)
     for group, part in enumerate(slices):
         for block in cut(part, BLOCK):
             x, y = (each.features[block].to(each.device, dtype) for each in (a, b))

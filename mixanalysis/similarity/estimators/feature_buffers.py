@@ -28,6 +28,9 @@ _ROWS = 1024
 
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
+_FAR = 30.0
+"""An image whose features are so many times farther from the mean than the median image's may pull the mean along."""
+
 _RANGE = 2.0**30
 """Centred features whose largest entry is beyond this, or below its inverse, are scaled by a power of two."""
 
@@ -207,17 +210,37 @@ def collect(
     return FeatureBuffers(layers, tuple(features), reasons)
 
 
+def _shift_(features: Tensor, point: Tensor) -> tuple[float, Tensor]:
+    """Subtract a point in place; the largest entry then, and the norms of the rows, float64."""
+    largest, norms = 0.0, []
+    for part in features.split(_ROWS):
+        torch.sub(part, point, out=part)
+        low, high = part.aminmax()
+        largest = max(largest, -float(low), float(high))
+        norms.append(torch.linalg.vector_norm(part, dim=1, dtype=torch.float64))
+    return largest, torch.cat(norms)
+
+
 def centred(features: Tensor) -> Tensor:
-    """Centre features of shape (n, d) where they are, and bring them into the range where products are exact."""
+    """Centre features in place, and bring them into the range where products are exact.
+
+    Args:
+        features: shape (n, d), overwritten.
+
+    Returns:
+        The features; exact zeros where all examples are equal.
+    """
+    if all(torch.equal(part, features[:1].expand_as(part)) for part in features.split(_ROWS)):
+        return features.zero_()
     mean = features.mean(dim=0)
     if not bool(mean.isfinite().all()):
         # their sum has overflowed
         mean = features.mean(dim=0, dtype=torch.float64).to(features.dtype)
-    largest = 0.0
-    for part in features.split(_ROWS):
-        torch.sub(part, mean, out=part)
-        low, high = part.aminmax()
-        largest = max(largest, -float(low), float(high))
+    largest, norms = _shift_(features, mean)
+    if float(norms.max()) > max(_FAR, len(features) / 10) * float(norms.median()):
+        # the mean lies where a far image pulls it; HSIC is the same about any point, and exact about the others
+        near = norms <= 2 * norms.median()
+        largest, _ = _shift_(features, features[near].mean(dim=0))
     if largest > 0 and not 1 / _RANGE < largest < _RANGE:
         for part in features.split(_ROWS):
             torch.mul(part, 2.0 ** -math.frexp(largest)[1], out=part)

@@ -10,7 +10,7 @@ import itertools
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +24,14 @@ from mixanalysis.errors import UsageError
 from mixanalysis.features import Batch
 from mixanalysis.files import temporary_folder
 from mixanalysis.similarity.estimators.batch_sums import TOP, Floats
+from mixanalysis.similarity.estimators.centring import MARGIN
 from mixanalysis.similarity.estimators.cross_covariances import by_features
 from mixanalysis.similarity.estimators.example_groups import Groups
 from mixanalysis.similarity.estimators.feature_buffers import Budget, collect
 from mixanalysis.similarity.estimators.gram_sums import GramSums
 from mixanalysis.similarity.estimators.gram_tiles import by_tiles
 from mixanalysis.similarity.estimators.hsic import Bias
-from mixanalysis.similarity.estimators.kernels import SMALLEST_BATCH
+from mixanalysis.similarity.estimators.kernels import NO_SCALE, SMALLEST_BATCH
 from mixanalysis.similarity.estimators.layer_grams import LayerGram
 from mixanalysis.similarity.estimators.layer_pairs import Blocks
 from mixanalysis.similarity.estimators.plan import Plan
@@ -124,13 +125,19 @@ def full_batch_pass(
     if plan.measures or plan.permutations:
         raise UsageError("companion measures and permutations are of batches; use a mini-batch estimator for them")
     with temporary_folder(Path(tempfile.gettempdir()) / "features") as folder:
-        found = collect(sources, data, plan, Budget(plan.memory, folder), progress)
-        ends = itertools.accumulate(map(len, found.layers), initial=0)
+        buffers = collect(sources, data, plan, Budget(plan.memory, folder), progress)
+        ends = itertools.accumulate(map(len, buffers.layers), initial=0)
         spans = tuple(itertools.starmap(slice, itertools.pairwise(ends)))
         # files come without a device of their own
-        device = next((each.device for each in found.features if each.device.type != "cpu"), torch.device("cpu"))
-        grams = [LayerGram.of(features, plan.estimator.kernel, device) for features in found.features]
-        return FullBatchPass(found.layers, of_grams(grams, spans, dict(found.reasons), within=len(sources) == 1))
+        device = next((each.device for each in buffers.features if each.device.type != "cpu"), torch.device("cpu"))
+        grams = [LayerGram.of(features, plan.estimator.kernel, device) for features in buffers.features]
+        without_scale = {
+            position: (0, NO_SCALE)
+            for position, gram in enumerate(grams)
+            if gram.spread == 0 and float(gram.squares.max()) > 0
+        }
+        reasons = without_scale | dict(buffers.reasons)
+        return FullBatchPass(buffers.layers, of_grams(grams, spans, reasons, within=len(sources) == 1))
 
 
 def of_grams(
@@ -149,16 +156,25 @@ def of_grams(
         reasons: why some have no features.
         within: also pairs of layers of the same network.
         features: multiply features instead of Gram matrices; whatever is cheaper by default.
+
+    Returns:
+        HSIC of all pairs of layers that are compared; layers whose products in float32 would be lost to rounding are
+        multiplied again in float64.
     """
     n, end = len(grams[0].features), spans[-1].stop
     pairs = [(span, slice(span.stop, end)) for span in spans if span.stop < end] + [(s, s) for s in spans] * within
     cheaper = _features_are_cheaper(grams, pairs) if features is None else features
-    sums = (by_features if cheaper else by_tiles)(grams, pairs, Groups.of(n))
-    eps = torch.tensor([torch.finfo(gram.features.dtype).eps for gram in grams], dtype=torch.float64)
+    way = by_features if cheaper else by_tiles
+    sums = way(grams, pairs, Groups.of(n))
+    single = torch.tensor([gram.dtype != torch.float64 for gram in grams])
+    if bool((lost := single & _imprecise(grams, sums).cpu()).any()):
+        # one far-away example, for instance
+        grams = [replace(gram, dtype=torch.float64) if each else gram for gram, each in zip(grams, lost, strict=True)]
+        sums = way(grams, pairs, Groups.of(n))
     kept: list[slice | None] = [None, *sums.groups.slices]
     if len(kept) < 3 or n - max(part.stop - part.start for part in sums.groups.slices) < SMALLEST_BATCH:
         kept = [None]
-    eps, floor = eps.to(sums.inner.device), _floor(sums)
+    eps, floor = _eps(grams).to(sums.inner.device), _floor(sums)
     values = [_hsic(sums, place, part, eps, floor) for place, part in enumerate(kept)]
     unbiased, biased = (torch.stack(each).cpu().numpy() for each in zip(*values, strict=True))
     return FullHSIC(spans, unbiased, biased, _shares(grams, sums, unbiased[0]), n, reasons or {})
@@ -173,6 +189,20 @@ def _features_are_cheaper(grams: Sequence[LayerGram], pairs: Blocks) -> bool:
     multiplied = sum((a.stop - a.start) * (b.stop - b.start) for a, b in pairs)
     cells = n**2 / 2
     return bool((n + _PER_COVARIANCE) * crossed < cells * (sum(sizes) + _PER_GRAM * len(sizes) + multiplied))
+
+
+def _eps(grams: Sequence[LayerGram]) -> Tensor:
+    return torch.tensor([torch.finfo(gram.dtype).eps for gram in grams], dtype=torch.float64)
+
+
+def _imprecise(grams: Sequence[LayerGram], sums: GramSums) -> Tensor:
+    """Say of each layer whether rounding errors of its products may show in <U(K), U(K)>."""
+    n, rows = sums.groups.examples, sums.rows.sum(dim=1)
+    own = sums.inner[0].diagonal() - rows.square().sum(dim=1) * (2 / (n - 2))
+    own = own + rows.sum(dim=1).square() / ((n - 1) * (n - 2))
+    entries = n * 8 * _eps(grams).to(own.device) * sums.diagonals.amax(dim=1)
+    bound = torch.maximum((MARGIN * entries).square(), MARGIN * _floor(sums))
+    return (sums.diagonals.amax(dim=1) > 0) & (own <= bound)
 
 
 def _floor(sums: GramSums) -> Tensor:
@@ -197,7 +227,10 @@ def _hsic(sums: GramSums, place: int, left_out: slice | None, eps: Tensor, floor
     own[own <= torch.maximum((n * 8 * eps * diagonals.amax(dim=1)).square(), floor)] = 0
     rows += diagonals
     totals = rows.sum(dim=1)
-    biased = inner + diagonals @ diagonals.mT - rows @ rows.mT * (2 / n) + torch.outer(totals, totals) / n**2
+    shared, spread, whole = diagonals @ diagonals.mT, rows @ rows.mT * (2 / n), torch.outer(totals, totals) / n**2
+    biased = inner + shared - spread + whole
+    own = biased.diagonal()
+    own[own <= 64 * sums.eps * (inner + shared + spread + whole).diagonal()] = 0
     return unbiased / (n * (n - 3)), biased / (n - 1) ** 2
 
 

@@ -41,7 +41,7 @@ def _within(part: slice, whole: slice) -> slice:
 
 def _products(layers: Sequence[LayerGram], rows: slice, columns: slice) -> Tensor:
     """K[rows, columns] of all layers, in the widest of their precisions."""
-    dtype = functools.reduce(torch.promote_types, [layer.features.dtype for layer in layers])
+    dtype = functools.reduce(torch.promote_types, [layer.dtype for layer in layers])
     shape = (len(layers), rows.stop - rows.start, columns.stop - columns.start)
     products = torch.empty(shape, dtype=dtype, device=layers[0].device)
     for position, layer in enumerate(layers):

@@ -91,6 +91,9 @@ def _cka(kernel: Kernel, x: Array, y: Array, estimator: Bias) -> float:
     if len(grams) < len(both):
         return math.nan
     centred = Centred.of(grams)
+    if bool(centred.imprecise.any()):
+        doubled = [kernel.triangle(features, double=True) for features in both]
+        centred = Centred.of([matrix for matrix in doubled if matrix is not None])
     whole = slice(0, 2)
     terms = centred.products(whole, whole)
     if estimator == "biased":

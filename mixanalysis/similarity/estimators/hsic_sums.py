@@ -40,6 +40,7 @@ class HSICSums:
             examples, 2 HSIC_1(a, a) HSIC_1(b, b)/(n (n - 3)) for each batch.
         permuted: float64, shape (draws, layers, layers); HSIC_1 under random pairings.
         top: the largest contributions of single examples to sum HSIC_1(a, a).
+        vanished: int64, shape (layers,); batches whose examples differ, but add nothing to HSIC_1 of the layer.
         record: the batches.
         undefined: why layers have no similarity.
         measures: names of companion measures.
@@ -52,6 +53,7 @@ class HSICSums:
     pairing: Floats
     permuted: Floats
     top: LargestContributions
+    vanished: NDArray[np.int64]
     record: BatchRecord = field(default_factory=BatchRecord)
     undefined: FirstReasons = field(default_factory=FirstReasons)
     measures: tuple[str, ...] = ()
@@ -72,7 +74,8 @@ class HSICSums:
         square, several = GroupedSums((count, count)), GroupedSums((len(measures), count, count))
         pairing, permuted = np.zeros((count, count)), np.zeros((draws, count, count))
         top = LargestContributions.of(np.zeros((count, 0)))
-        return cls(pairs, square, square, several, pairing, permuted, top, measures=measures)
+        vanished = np.zeros(count, dtype=np.int64)
+        return cls(pairs, square, square, several, pairing, permuted, top, vanished, measures=measures)
 
     def of_batch(
         self,
@@ -110,6 +113,7 @@ class HSICSums:
             2 / (n * (n - 3)) * np.outer(own, own),
             np.zeros_like(self.permuted) if permuted is None else permuted,
             LargestContributions.of((centred.contributions / (n * (n - 3))).cpu().numpy()),
+            centred.vanished.long().cpu().numpy(),
             BatchRecord(frozenset([index]), examples=n),
             FirstReasons({position: (index, reason) for position, reason in (reasons or {}).items()}),
             self.measures,
@@ -137,6 +141,7 @@ class HSICSums:
             self.pairing + other.pairing,
             self.permuted + other.permuted,
             self.top + other.top,
+            self.vanished + other.vanished,
             self.record + other.record,
             self.undefined + other.undefined,
             self.measures,

@@ -30,6 +30,8 @@ _ROWS = 32
 _SYRK = {torch.float32: blas.ssyrk, torch.float64: blas.dsyrk}
 """On a CPU: half the work of a full product, which torch has no name for."""
 
+NO_SCALE = "at a median distance of 0: the RBF kernel has no scale where most pairs of images are equal"
+
 _SMALLEST_SQUARE = 1e-30
 """Mean squared norm below which float32 products would lose digits to underflow."""
 
@@ -57,18 +59,28 @@ class Kernel:
     def __str__(self) -> str:
         return self.name if self.name == "linear" else f"rbf({self.bandwidth:g} median)"
 
-    def triangle(self, features: Tensor) -> Tensor | None:
+    def triangle(self, features: Tensor, *, double: bool = False) -> Tensor | None:
         """Lower triangle of the Gram matrix of examples.
 
         Args:
             features: shape (n, d), floating point.
+            double: form products in float64, whatever the features' precision.
 
         Returns:
             Shape (n, n), in the features' precision, at least float32; what stands above the diagonal has no meaning.
-            Zeros for features that are equal for all examples, None for features that aren't finite.
+            Zeros for features that are equal for all examples; None for features that aren't finite, and for the RBF
+            kernel where the median distance is zero.
         """
-        matrix = _triangle(features)
-        return matrix if self.name == "linear" or matrix is None else _rbf(mirror_(matrix), self.bandwidth)
+        matrix = _triangle(features.double() if double else features)
+        if self.name == "linear" or matrix is None:
+            return matrix
+        distances = squared_distances(mirror_(matrix))
+        middle = median_square(distances)
+        if not resolved(float(matrix.diagonal().max()), middle, matrix.dtype):
+            return self.triangle(features, double=True)
+        if middle == 0:
+            return None if bool((distances > 0).any()) else torch.zeros_like(distances)
+        return _rbf(distances, middle, self.bandwidth)
 
 
 def mirror_(triangles: Tensor) -> Tensor:
@@ -140,10 +152,20 @@ def median_square(distances: Tensor) -> float:
     return float(distances[rows, columns].median()) if n > 1 else 0.0
 
 
-def _rbf(matrix: Tensor, bandwidth: float) -> Tensor:
-    """RBF Gram matrix from the linear one of the same examples; the identity of no distances stays zero."""
-    distances = squared_distances(matrix)
-    middle = median_square(distances)
-    if middle == 0:
-        return torch.zeros_like(matrix)
+def resolved(largest: float, middle: float, dtype: torch.dtype) -> bool:
+    """Say whether products in a precision tell typical distances from rounding errors.
+
+    Args:
+        largest: squared norm of the example that is farthest from the mean.
+        middle: median squared distance of two examples.
+        dtype: of the products; float64 is the best there is.
+
+    Returns:
+        False for float32 where errors of the largest products reach a thousandth of the median.
+    """
+    return dtype == torch.float64 or torch.finfo(dtype).eps * largest <= middle / 1000
+
+
+def _rbf(distances: Tensor, middle: float, bandwidth: float) -> Tensor:
+    """RBF Gram matrix from squared distances and their median."""
     return torch.exp(distances / (-2 * bandwidth**2 * middle)).fill_diagonal_(1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mixanalysis.similarity.estimators.example_groups import cut
-from mixanalysis.similarity.estimators.kernels import Kernel, median_square, squared, squared_distances
+from mixanalysis.similarity.estimators.kernels import Kernel, median_square, resolved, squared, squared_distances
 
 BLOCK = 4096
 """Examples whose features are multiplied in their own precision before they are summed in float64."""
@@ -24,6 +24,7 @@ class LayerGram:
 
     Attributes:
         features: shape (n, d), centred.
+        dtype: of products; that of the features, or float64.
         spread: 2 sigma^2 of the RBF kernel, 0 where the examples don't differ; None for the linear one.
         device: where products are made.
     """
@@ -31,17 +32,32 @@ class LayerGram:
     features: Tensor
     spread: float | None
     device: torch.device
+    dtype: torch.dtype
 
     @classmethod
-    def of(cls, features: Tensor, kernel: Kernel, device: torch.device) -> LayerGram:
-        """With the bandwidth of the kernel."""
-        spread = None
-        if kernel.name == "rbf":
-            n = len(features)
-            count = min(n, _SUBSET)
-            subset = features[torch.arange(count, device=features.device) * n // count].to(device)
-            spread = 2 * kernel.bandwidth**2 * median_square(squared_distances(subset @ subset.mT))
-        return cls(features, spread, device)
+    def of(cls, features: Tensor, kernel: Kernel, device: torch.device, *, double: bool = False) -> LayerGram:
+        """Choose the bandwidth of the kernel.
+
+        Args:
+            features: shape (n, d), centred.
+            kernel: of the Gram matrix.
+            device: where products are made.
+            double: form products in float64; done unasked where the RBF kernel's distances need it.
+
+        Returns:
+            The Gram matrix, of which nothing is computed yet.
+        """
+        dtype = torch.float64 if double else features.dtype
+        plain = cls(features, None, device, dtype)
+        if kernel.name == "linear":
+            return plain
+        n = len(features)
+        count = min(n, _SUBSET)
+        subset = features[torch.arange(count, device=features.device) * n // count].to(device, dtype)
+        middle = median_square(squared_distances(subset @ subset.mT))
+        if not resolved(float(plain.squares.max()), middle, dtype):
+            return cls.of(features, kernel, device, double=True)
+        return cls(features, 2 * kernel.bandwidth**2 * middle, device, dtype)
 
     @cached_property
     def squares(self) -> Tensor:
@@ -51,13 +67,13 @@ class LayerGram:
 
     def write(self, tile: Tensor, rows: slice, columns: slice) -> None:
         """Write K[rows, columns], on the diagonal its lower triangle, in at least the features' precision."""
-        high = self.features[rows].to(self.device)
+        high = self.features[rows].to(self.device, self.dtype)
         if rows == columns:
             tile.copy_(squared(high))
         elif tile.dtype == high.dtype:
-            torch.mm(high, self.features[columns].to(self.device).mT, out=tile)
+            torch.mm(high, self.features[columns].to(self.device, self.dtype).mT, out=tile)
         else:
-            tile.copy_(high @ self.features[columns].to(self.device).mT)
+            tile.copy_(high @ self.features[columns].to(self.device, self.dtype).mT)
         if self.spread == 0:
             tile.zero_()
         elif self.spread is not None:
@@ -66,10 +82,10 @@ class LayerGram:
 
     def times(self, weights: Tensor) -> Tensor:
         """K w of the linear kernel, for float64 weights of shape (n,)."""
-        blocks, dtype = blocks_of(self.features), self.features.dtype
-        parts = [weights[block].to(dtype) @ self.features[block].to(self.device) for block in blocks]
+        blocks, place = blocks_of(self.features), (self.device, self.dtype)
+        parts = [weights[block].to(self.dtype) @ self.features[block].to(*place) for block in blocks]
         whole = torch.stack(parts).sum(dim=0)
-        return torch.cat([self.features[block].to(self.device) @ whole for block in blocks]).double()
+        return torch.cat([self.features[block].to(*place) @ whole for block in blocks]).double()
 
 
 def blocks_of(features: Tensor) -> list[slice]:

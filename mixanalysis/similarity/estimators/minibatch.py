@@ -15,7 +15,8 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import UsageError
 from mixanalysis.features import Batch
 from mixanalysis.similarity.estimators.batch_sums import GROUPS
-from mixanalysis.similarity.estimators.centring import Centred
+from mixanalysis.similarity.estimators.centring import LOST, Centred
+from mixanalysis.similarity.estimators.estimator import Estimator
 from mixanalysis.similarity.estimators.hsic_sums import HSICSums, MinibatchPass
 from mixanalysis.similarity.estimators.kernels import SMALLEST_BATCH
 from mixanalysis.similarity.estimators.layer_pairs import LayerPairs
@@ -26,7 +27,7 @@ from mixanalysis.similarity.estimators.plan import Plan
 from mixanalysis.similarity.estimators.ratios import jackknife_interval, ratio
 from mixanalysis.similarity.progress import Progress
 from mixanalysis.similarity.sources.batches import RawBatch, batches_of, inputs, raw_batches
-from mixanalysis.similarity.sources.source import Source
+from mixanalysis.similarity.sources.source import Layer, Source
 
 
 def minibatch_pass(
@@ -72,21 +73,21 @@ def _with_batch(own: MinibatchPass | None, sources: Sequence[Source], raw: RawBa
     """Run all networks on one batch; too short a batch is run only where nothing else tells the layers."""
     if raw.examples < SMALLEST_BATCH and own is not None:
         return MinibatchPass(own.layers, own.sums + own.sums.of_short_batch(raw.index, raw.examples))
-    kernel, covariate = plan.estimator.kernel, plan.estimator.covariate
-    observations = [source.observe(raw, kernel.triangle) for source in sources]
-    layers, reasons = checked(sources, observations, None if own is None else own.layers, raw.index)
-    values = [value for observation in observations for value in observation.values]
-    if covariate:
-        layers = (*layers, INPUT)
-        values.append(kernel.triangle(inputs(raw)))
+    layers, reasons, triangles = _observed(sources, raw, plan.estimator, None if own is None else own.layers)
     if own is None:
         names = tuple(tuple(layer.name for layer in part) for part in layers)
         pairs = LayerPairs(names, within=len(sources) == 1)
         own = MinibatchPass(layers, HSICSums.zero(pairs, plan.measures, plan.permutations))
     if raw.examples < SMALLEST_BATCH:
         return MinibatchPass(own.layers, own.sums + own.sums.of_short_batch(raw.index, raw.examples))
-    triangles = _present(values)
     centred, blocks = Centred.of(triangles), own.sums.pairs.blocks
+    if any(_single(triangles, centred)):
+        # one far-away example, for instance: run again, with products in float64
+        _, reasons, triangles = _observed(sources, raw, plan.estimator, own.layers, double=True)
+        centred = Centred.of(triangles)
+        # of stored Gram matrices there is no better version
+        lost = {place: LOST for place, single in enumerate(_single(triangles, centred)) if single}
+        reasons = lost | reasons
     batch = own.sums.of_batch(
         centred,
         raw.index,
@@ -97,9 +98,34 @@ def _with_batch(own: MinibatchPass | None, sources: Sequence[Source], raw: RawBa
     return MinibatchPass(own.layers, own.sums + batch)
 
 
-def _present(values: Sequence[Tensor | None]) -> list[Tensor]:
+def _observed(
+    sources: Sequence[Source],
+    raw: RawBatch,
+    estimator: Estimator,
+    before: tuple[tuple[Layer, ...], ...] | None,
+    *,
+    double: bool = False,
+) -> tuple[tuple[tuple[Layer, ...], ...], dict[int, str], list[Tensor]]:
+    """Layers of all networks in a batch, why some have no features, and lower triangles of their Gram matrices."""
+    triangle = functools.partial(estimator.kernel.triangle, double=double)
+    observations = [source.observe(raw, triangle) for source in sources]
+    layers, reasons = checked(sources, observations, before, raw.index)
+    values = [value for observation in observations for value in observation.values]
+    if estimator.covariate:
+        layers = (*layers, INPUT)
+        values.append(triangle(inputs(raw)))
+    return layers, reasons, _present(values, raw.examples)
+
+
+def _single(triangles: Sequence[Tensor], centred: Centred) -> list[bool]:
+    """Say of each layer whether its Gram matrix is in float32 and needs float64."""
+    imprecise = centred.imprecise.tolist()
+    return [each.dtype != torch.float64 and bad for each, bad in zip(triangles, imprecise, strict=True)]
+
+
+def _present(values: Sequence[Tensor | None], examples: int) -> list[Tensor]:
     """The values, with zeros where there are no features."""
-    like = next(value for value in values if value is not None)
+    like = next((value for value in values if value is not None), torch.zeros(examples, examples))
     return [torch.zeros_like(like) if value is None else value.to(like.device) for value in values]
 
 

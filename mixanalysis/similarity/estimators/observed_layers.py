@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mixanalysis.errors import DataError
+from mixanalysis.similarity.estimators.kernels import NO_SCALE
 from mixanalysis.similarity.sources.source import Layer, Observation, Source
 
 INPUT = (Layer("input", "", 0),)
@@ -20,7 +21,7 @@ def checked(
     """Layers of all networks in batch `index`, and for their positions among all why some have no features.
 
     Raises:
-        DataError: the layers aren't those of the batches before, or none of a network has finite features.
+        DataError: the layers aren't those of the batches before, or no layer of any network has finite features.
     """
     layers = tuple(observation.layers for observation in observations)
     for source, expected, now in zip(sources, layers if before is None else before, layers, strict=False):
@@ -32,10 +33,13 @@ def checked(
             raise DataError(message)
     reasons: dict[int, str] = {}
     start = 0
-    for source, observation in zip(sources, observations, strict=True):
+    for observation in observations:
         reasons |= {start + position: reason for position, reason in observation.reasons.items()}
         start += len(observation.layers)
-        if all(value is None for value in observation.values):
-            layer, reason = observation.layers[0].name, observation.reasons[0]
-            raise DataError(f"{source.label}: features of {layer} are {reason}, and no layer has better ones")
+    if all(value is None for observation in observations for value in observation.values):
+        source, first = sources[0], observations[0]
+        if first.reasons[0] != NO_SCALE:
+            layer = first.layers[0].name
+            message = f"{source.label}: features of {layer} are {first.reasons[0]}, and no layer has better ones"
+            raise DataError(message)
     return layers, reasons

@@ -112,6 +112,7 @@ def _arrays(sums: HSICSums) -> dict[str, NDArray[Any]]:
         "pairing": sums.pairing,
         "permuted": sums.permuted,
         "top": sums.top.values,
+        "vanished": sums.vanished,
     }
 
 
@@ -128,6 +129,7 @@ def _sums(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> HSICS
         arrays["pairing"],
         arrays["permuted"],
         LargestContributions(arrays["top"]),
+        arrays["vanished"],
         record,
         FirstReasons({position: (index, reason) for position, index, reason in facts["reasons"]}),
         tuple(facts["measures"]),

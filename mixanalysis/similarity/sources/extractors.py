@@ -26,7 +26,7 @@ from mixanalysis.network import Network
 from mixanalysis.selection import closest_names
 from mixanalysis.similarity.sources.batches import RawBatch, Shape
 from mixanalysis.similarity.sources.microbatch import out_of_memory, run_in_parts
-from mixanalysis.similarity.sources.source import Control, Layer, Observation, why_not_finite
+from mixanalysis.similarity.sources.source import Control, Layer, Observation, why_no_gram
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +159,7 @@ class FeatureExtractor:
                 raise DataError(message) from error
             sizes[call] = features.shape[1]
             if values[call] is None:
-                reasons[call] = why_not_finite(features, raw.first)
+                reasons[call] = why_no_gram(features, raw.first)
 
         def anew(call: Call, features: Tensor) -> None:
             # before the memory was too small some layers may have been there

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from mixanalysis.similarity.estimators.kernels import NO_SCALE
 from mixanalysis.similarity.sources.batches import RawBatch
 
 Control = Literal["", "floor", "ceiling"]
@@ -81,7 +82,18 @@ class Source(Protocol):
         """Its layers for one batch, with what `make` made of their features."""
 
 
-def why_not_finite(features: Tensor, first: int) -> str:
-    """Why nothing finite can be made of features; `first` is the number of their first example."""
+def why_no_gram(features: Tensor, first: int) -> str:
+    """Say why there is no Gram matrix of features.
+
+    Args:
+        features: shape (n, d).
+        first: number of their first example.
+
+    Returns:
+        What they are.
+    """
     rows = torch.nonzero(~features.isfinite().all(dim=1)).flatten()
-    return f"not finite for image {first + int(rows[0])}" if len(rows) else "too large for float64"
+    if len(rows):
+        return f"not finite for image {first + int(rows[0])}"
+    centred = features.double() - features.double().mean(dim=0)
+    return NO_SCALE if bool(centred.square().sum().isfinite()) else "too large for float64"

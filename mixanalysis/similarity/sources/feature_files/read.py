@@ -25,7 +25,7 @@ from mixanalysis.network import Provenance, from_dict
 from mixanalysis.similarity.estimators.estimator import Estimator
 from mixanalysis.similarity.estimators.kernels import Kernel
 from mixanalysis.similarity.sources.batches import RawBatch
-from mixanalysis.similarity.sources.source import Control, Layer, Observation, why_not_finite
+from mixanalysis.similarity.sources.source import Control, Layer, Observation, why_no_gram
 
 KEY = "mixanalysis.features"
 """The metadata key of these files."""
@@ -201,7 +201,7 @@ class Stored:
             value = make(part) if self.what == "features" else _triangle(part, raw.examples)
             if value is None:
                 known = self.reasons.get(position, "not finite")
-                reasons[position] = why_not_finite(part, raw.first) if self.what == "features" else known
+                reasons[position] = why_no_gram(part, raw.first) if self.what == "features" else known
             values.append(value)
         return Observation(self.layers, tuple(values), reasons)
 

@@ -17,7 +17,8 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import DataError, UsageError
 from mixanalysis.files import atomic_write
 from mixanalysis.network import to_dict
-from mixanalysis.similarity.estimators.kernels import Kernel
+from mixanalysis.similarity.estimators.centring import LOST, Centred
+from mixanalysis.similarity.estimators.kernels import SMALLEST_BATCH, Kernel
 from mixanalysis.similarity.partial_results.features import Reached, Unfinished
 from mixanalysis.similarity.progress import Progress
 from mixanalysis.similarity.sources.batches import RawBatch, raw_batches
@@ -201,6 +202,9 @@ class _Writer:
                 self.file.write(name, raw.first, features)
                 return features[:0] if bool(features.isfinite().all()) else None
             matrix = self.kernel.triangle(features)
+            if matrix is not None and _lost_in_float32(matrix):
+                self.reasons.setdefault(str(self.columns.index(column)), LOST)
+                matrix = None
             cells = torch.full((triangle(raw.examples),), math.nan)
             if matrix is not None:
                 cells = (matrix[torch.tril_indices(*matrix.shape).unbind()].double() * column.scale).float()
@@ -220,3 +224,8 @@ class _Writer:
             f"{self.subject.label}: its modules run in another order, number or size in batch {index} than before, so "
             "that one file can't hold their features; choose other modules, or pool over tokens"
         )
+
+
+def _lost_in_float32(matrix: Tensor) -> bool:
+    """Say whether a Gram matrix can't be kept in float32, whatever precision it was formed in."""
+    return len(matrix) >= SMALLEST_BATCH and bool(Centred.of([matrix.float()]).imprecise[0])
