@@ -70,6 +70,10 @@ class CheckFailedError(MixanalysisError):
     exit_code = 5
 
 
+class AssumptionWarning(UserWarning):
+    """Outputs of a network depend on what is assumed of it, and nothing in its file tells whether that is so."""
+
+
 class ProcessLostError(MixanalysisError):
     """Another process of the same run has ended without a word, so that this one can't finish."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -13,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from mixanalysis.distributed import declared
-from mixanalysis.errors import MixanalysisError, ToldElsewhereError
+from mixanalysis.errors import AssumptionWarning, MixanalysisError, ToldElsewhereError
 from mixanalysis.selection import did_you_mean
 from mixanalysis_cli import tables
 from mixanalysis_cli.process import INTERRUPTED, received, unwind
@@ -38,7 +39,8 @@ def reporting(command: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             try:
-                command(*args, **kwargs)
+                with _assumptions(quiet=bool(kwargs.get("quiet"))):
+                    command(*args, **kwargs)
             except Exception:
                 # libraries may have taken the unwinding for an error of their own
                 if received:
@@ -131,6 +133,25 @@ def note(message: str, *, quiet: bool) -> None:
     """One line on stderr."""
     if not quiet:
         typer.echo(f"mixanalysis: {message}", err=True)
+
+
+@contextmanager
+def _assumptions(*, quiet: bool) -> Iterator[None]:
+    """Doubts about what is assumed of networks, once each on stderr; other warnings go their own way."""
+    said: set[str] = set()
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+        warnings.simplefilter("always", AssumptionWarning)
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+            if not issubclass(category, AssumptionWarning):
+                others(message, category, *where, **options)
+            elif str(message) not in said and declared().leads:
+                said.add(str(message))
+                note(str(message), quiet=quiet)
+
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

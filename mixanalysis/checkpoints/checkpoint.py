@@ -17,6 +17,7 @@ from mixanalysis.checkpoints import masks
 from mixanalysis.checkpoints.containers import Container
 from mixanalysis.checkpoints.lazy_tensors import DamagedError
 from mixanalysis.checkpoints.opening import open_container
+from mixanalysis.checkpoints.record import record
 from mixanalysis.checkpoints.state_dicts import Unwrapped, Weights, unwrap
 from mixanalysis.checkpoints.weights import MaskedWeight, Stored, Weight, ZerosAsMask
 from mixanalysis.errors import CheckpointError
@@ -32,6 +33,7 @@ class Checkpoint:
         wrapper: how the weights were nested and prefixed, and which they are where there are two kinds, or "none".
         metadata: text that the container carries beside the tensors; of a folder's config.json, the whole text under
             that name.
+        record: text, numbers and truth values that stand beside the weights, such as "epoch" and "args.model".
         ignored: entries that are not tensors of the network's state.
         weights: which weights were asked for: "auto", "raw" or "ema".
     """
@@ -52,6 +54,7 @@ class Checkpoint:
         notes = [*resolved.notes, *self._add_masks(found)]
         self.wrapper = "; ".join([found.wrapper, *notes])
         self.ignored = tuple(found.beside)
+        self.record = record(found.extras, self.metadata)
 
     def _add_masks(self, found: Unwrapped) -> list[str]:
         """Give weights the masks that stand beside the state dict; say where they were, or why they aren't used."""

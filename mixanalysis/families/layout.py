@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import filter as matching
 from typing import Any
 
 from mixanalysis.checkpoints import Checkpoint
-from mixanalysis.errors import CheckpointError, UsageError
+from mixanalysis.errors import AssumptionWarning, CheckpointError, UsageError
 from mixanalysis.families import assume as assumptions
 from mixanalysis.network import Assumed, Network
 
@@ -20,6 +21,14 @@ def has_name(checkpoint: Checkpoint, sought: str) -> bool:
 
 def _none(_checkpoint: Checkpoint) -> str:
     return ""
+
+
+def _nothing(_checkpoint: Checkpoint) -> Mapping[str, Any]:
+    return {}
+
+
+def _none_varies(_checkpoint: Checkpoint) -> Sequence[str]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,9 @@ class Layout:
         assumes: what the tensors can't tell, keys of `assume.ASSUMPTIONS`, and what this layout takes for it.
         objection: why a checkpoint with all the names still isn't of this layout, or nothing.
         finds: whether the checkpoint has what is sought, where that is not a tensor's name.
+        told: what of `assumes` the checkpoint says beside its tensors.
+        varies: what of `assumes` the project's own networks have this way or that, so that it changes a network's
+            outputs and can't be told: `network` warns of it.
     """
 
     name: str
@@ -42,6 +54,8 @@ class Layout:
     assumes: Mapping[str, Any] = field(default_factory=dict)
     objection: Callable[[Checkpoint], str] = field(default=_none, repr=False)
     finds: Callable[[Checkpoint, str], bool] = field(default=has_name, repr=False)
+    told: Callable[[Checkpoint], Mapping[str, Any]] = field(default=_nothing, repr=False)
+    varies: Callable[[Checkpoint], Sequence[str]] = field(default=_none_varies, repr=False)
 
     def lacking(self, checkpoint: Checkpoint) -> tuple[str, ...]:
         """What is sought and isn't there."""
@@ -68,13 +82,37 @@ class Layout:
         if foreign := sorted(set(given) - set(self.assumes)):
             takes = f"takes only {', '.join(self.assumes)}" if self.assumes else "leaves nothing to assume"
             raise UsageError(f"{checkpoint.path}: {foreign[0]} can't be assumed: the {self.name} layout {takes}")
-        values = {**self.assumes, **given}
+        told = self.told(checkpoint)
+        values = {**self.assumes, **told, **given}
         try:
             network = self.build(checkpoint, values)
         except ValueError as error:
             raise CheckpointError(f"{checkpoint.path}: not a network of the {self.name} layout: {error}") from None
-        assumed = {name: Assumed(value, "user" if name in given else "layout") for name, value in values.items()}
-        return replace(network, provenance=replace(network.provenance, assumed=assumed))
+        assumed = {
+            name: Assumed(value, "user" if name in given else "file" if name in told else "layout")
+            for name, value in values.items()
+        }
+        network = replace(network, provenance=replace(network.provenance, assumed=assumed))
+        for remark in self._doubts(checkpoint, network):
+            warnings.warn(remark, AssumptionWarning, stacklevel=2)
+        return network
+
+    def _doubts(self, checkpoint: Checkpoint, network: Network) -> Iterator[str]:
+        """What the layout alone says, and might be otherwise."""
+        assumed = network.provenance.assumed
+        untold = {name: assumed[name].value for name in self.varies(checkpoint) if assumed[name].source == "layout"}
+        if untold:
+            pairs = ", ".join(f"{name} {_spelt(value)}" for name, value in untold.items())
+            yield (
+                f"{network.label}: its {self.name} layout assumes {pairs}; outputs depend on it, and the file doesn't "
+                "tell; --assume NAME=VALUE says otherwise"
+            )
+        image = assumed.get("image")
+        if getattr(network.config, "classes", None) == 0 and image is not None:
+            _, height, width = network.config.input_shape
+            guessed = f"; images of {height} x {width} pixels are assumed, as if they were square (--assume image=HxW)"
+            outputs = f"{network.label}: it has no classifier, so that its outputs are pooled features"
+            yield outputs + (guessed if image == ("square", "layout") else "")
 
     def why_not(self, checkpoint: Checkpoint) -> str:
         """Why a checkpoint isn't of this layout."""
@@ -96,6 +134,11 @@ def none_fits(checkpoint: Checkpoint, layouts: Sequence[Layout]) -> str:
         f"{message}; found of the names looked for: {counts}, of {len(layouts) - len(near)} other layouts none; "
         f"closest is {closest.name}, but {closest.why_not(checkpoint)}"
     )
+
+
+def _spelt(value: object) -> str:
+    """A value as --assume takes it."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -146,10 +146,10 @@ class Tap:
 
 
 class Assumed(NamedTuple):
-    """What a network's tensors don't tell, and who said it: its layout, by default, or the user."""
+    """What a network's tensors don't tell, and who said it: its layout, by default, its file's record, or the user."""
 
     value: Any
-    source: Literal["layout", "user"]
+    source: Literal["layout", "file", "user"]
 
 
 @dataclass(frozen=True)

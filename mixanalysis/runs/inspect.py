@@ -103,7 +103,7 @@ def by_reason(unused: Sequence[str], most: int | None = None) -> str:
 
 def _assumed(assumed: Mapping[str, Assumed]) -> str:
     """What tensors don't tell, the user's word for it apart from the layout's."""
-    who = {"user": "as you say", "layout": "as this layout is"}
+    who = {"user": "as you say", "file": "as its file says", "layout": "as this layout is"}
     parts = []
     for source, words in who.items():
         said = {name: _shown(value) for name, (value, by) in assumed.items() if by == source}

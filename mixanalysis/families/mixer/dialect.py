@@ -83,6 +83,7 @@ class Dialect:
         flat_stem: whether that weight is a matrix.
         matrix: arrangement of every other matrix.
         vector: arrangement of biases and norms.
+        varies: what of its assumptions the project's own networks have this way or that.
 
     In a name, {i} stands for the number of a block, {after} for the one behind the last block's, {last} for the last
     module's, and {kernel} or {scale} for that word in a weight and "bias" in a bias; without one of these two,
@@ -105,6 +106,7 @@ class Dialect:
     flat_stem: bool = False
     matrix: Arrangement | None = None
     vector: Arrangement | None = None
+    varies: tuple[str, ...] = ()
 
     @property
     def modules(self) -> dict[str, str]:
@@ -124,12 +126,17 @@ class Dialect:
 
     def layout(self) -> Layout:
         """The layout of this dialect."""
-        return Layout(self.name, self.sought(), partial(network, self), self.assumes, finds=self._finds)
+        return Layout(
+            self.name, self.sought(), partial(network, self), self.assumes, finds=self._finds, varies=self._varies
+        )
 
     def sought(self) -> tuple[str, ...]:
         """Names of the weights of the patch embedding, the first block and the final norm."""
         modules = [theirs for ours, theirs in self.modules.items() if ours not in ("stem.norm", "head")]
         return tuple(self._fill(module, "weight", 0, Found("", 0)) for module in modules if "{after}" not in module)
+
+    def _varies(self, _checkpoint: Checkpoint) -> tuple[str, ...]:
+        return self.varies
 
     def _finds(self, checkpoint: Checkpoint, sought: str) -> bool:
         return any(prefix + sought in checkpoint for prefix in self.prefixes)

@@ -68,4 +68,11 @@ def _objection(checkpoint: Checkpoint) -> str:
     return "" if blocks else "none of its matrices is kept as blocks"
 
 
-LAYOUT = Layout(NAME, _SOUGHT, network, DIALECT.assumes | {"shuffle": False}, _objection)
+def _varies(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Whether block-diagonal matrices shuffle their inputs; Monarch matrices always do."""
+    names = (f"blocks.0.{axis}.mlp.{fc}.weight" for axis, fc in _FCS)
+    blocks = any(len(DIALECT.shape(checkpoint, name, Found("", 1))) == 3 for name in names)
+    return ("shuffle",) if blocks else ()
+
+
+LAYOUT = Layout(NAME, _SOUGHT, network, DIALECT.assumes | {"shuffle": False}, _objection, varies=_varies)

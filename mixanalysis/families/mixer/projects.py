@@ -185,6 +185,7 @@ OMIHUB777 = Dialect(
     head="clf",
     norm_eps=1e-5,
     class_token="cls_token",
+    varies=("gelu",),
     matrix=Arrangement(_matrix_of_convolution),
 )
 

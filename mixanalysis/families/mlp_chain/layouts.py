@@ -50,8 +50,7 @@ def _objection(checkpoint: Checkpoint) -> str:
 
 def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     norm, links = _chain(checkpoint)
-    known = [link.linear for link in links] + [link.norm for link in links if link.norm] + [norm] * bool(norm)
-    numbered = _has_silent_numbers([module for module in known if module is not None])
+    numbered = _has_silent_numbers(_modules(norm, links))
     config = MLPChainConfig(
         patches=_patches(links[0].linear.inputs, assumed["image"], assumed["colours"]),
         layers=tuple(
@@ -78,6 +77,16 @@ def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
         return f"{theirs[module]}.{leaf}" if theirs[module] else leaf
 
     return assemble(checkpoint, config, layout=NAME, rename=renamed)
+
+
+def _varies(checkpoint: Checkpoint) -> tuple[str, ...]:
+    norm, links = _chain(checkpoint)
+    told = not any(link.norm for link in links[:-1]) or _has_silent_numbers(_modules(norm, links))
+    return ("activation",) if told else ("activation", "norms")
+
+
+def _modules(norm: Module | None, links: list[Link]) -> list[Module]:
+    return [module for module in (norm, *(part for link in links for part in link)) if module is not None]
 
 
 def _has_silent_numbers(known: list[Module]) -> bool:
@@ -137,5 +146,6 @@ LAYOUTS = (
         {"activation": "relu", "norms": TOLD, "norm_eps": 1e-5, "image": SQUARE_OR_ROW, "colours": GUESSED},
         _objection,
         lambda checkpoint, _sought: bool(modules(checkpoint)),
+        varies=_varies,
     ),
 )

@@ -2,7 +2,8 @@
 
 Serial or parallel, and symmetric or not, is in the names. How often each block is applied isn't in the tensors (the
 `_ni2` models apply it twice), nor whether a parallel block with two matrices is a plain or an asymmetric one
-(`asymmixer_*`). The coefficient `lcoeff` of their names weighs a term of the training loss alone.
+(`asymmixer_*`); timm's training script saves the model's name beside them. The coefficient `lcoeff` of their names
+weighs a term of the training loss alone.
 """
 
 from __future__ import annotations
@@ -80,6 +81,31 @@ def _theirs(config: ParaMixerConfig) -> Callable[[str], str]:
     return lambda ours: re.sub(r"^blocks\.([0-9]+)\.", first, renamed(ours))
 
 
+def _told(layout: str, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What timm's record of the training says: the model's name, and arguments that override what it stands for."""
+    said = checkpoint.record
+    model = next((name for key in _MODEL if _MODELS.match(name := str(said.get(key, "")))), "")
+    told: dict[str, Any] = {}
+    if model:
+        repeated = re.search(r"_ni([1-9][0-9]?)(_|$)", model)
+        told["iterations"] = int(repeated[1]) if repeated else 1
+    for key in _ITERATIONS:
+        if isinstance(number := said.get(key), int) and 0 < number < 100:
+            told["iterations"] = int(number)
+    if model and layout == PARALLEL and _FIRST["token"] in checkpoint:
+        told["mlp"] = "asymmetric" if model.startswith("asym") else "plain"
+    return told
+
+
+def _varies(layout: str, checkpoint: Checkpoint) -> tuple[str, ...]:
+    symmetric = _FIRST["token"] not in checkpoint
+    return ("iterations",) if symmetric or layout == SERIAL else ("mlp", "iterations")
+
+
+_MODEL = ("args.model", "arch", "architecture")
+_MODELS = re.compile(r"(vanilla|para|sym|asym)mixer")
+_ITERATIONS = ("args.model_kwargs.n_iter", "args.n_iter")
+
 _ASSUMES = {"iterations": 1, "gelu": "erf", "norm_eps": 1e-6, "image": "square"}
 _ENDS = ("stem.proj.weight", "norm.weight")
 
@@ -90,6 +116,8 @@ LAYOUTS = (
         partial(_network, PARALLEL),
         {"mlp": "plain"} | _ASSUMES,
         partial(_objection, PARALLEL),
+        told=partial(_told, PARALLEL),
+        varies=partial(_varies, PARALLEL),
     ),
     Layout(
         SERIAL,
@@ -97,5 +125,7 @@ LAYOUTS = (
         partial(_network, SERIAL),
         _ASSUMES,
         partial(_objection, SERIAL),
+        told=partial(_told, SERIAL),
+        varies=partial(_varies, SERIAL),
     ),
 )

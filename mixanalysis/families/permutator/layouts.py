@@ -83,11 +83,16 @@ def _view(config: PermutatorConfig, ours: str) -> str | View:
     return f"{numbers[kind]}.{rest.removeprefix('proj.')}"
 
 
+def _varies(_checkpoint: Checkpoint) -> tuple[str, ...]:
+    return ("segments",)
+
+
 LAYOUTS = (
     Layout(
         NAME,
         ("1.weight", _HEIGHT, "2.0.fn.0.fns.1.1.weight", "2.0.fn.0.fns.2.weight", _FC1),
         _network,
         {"segments": 8, "gelu": "erf", "norm_eps": 1e-5},
+        varies=_varies,
     ),
 )

@@ -41,11 +41,16 @@ def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     return assemble(checkpoint.with_inferred_masks(sparse), config, layout=NAME, rename=rename)
 
 
+def _varies(_checkpoint: Checkpoint) -> tuple[str, ...]:
+    return ("activation", "parametrisation")
+
+
 LAYOUTS = (
     Layout(
         NAME,
         _WEIGHTS,
         _network,
         {"activation": "relu", "parametrisation": "standard", "image": "square", "colours": GUESSED},
+        varies=_varies,
     ),
 )
