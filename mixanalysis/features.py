@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -34,6 +35,36 @@ class Call(NamedTuple):
 
     label: str
     run: int
+
+
+class Place(NamedTuple):
+    """Where the examples are in what a module gives.
+
+    Attributes:
+        tensor: number of the tensor among all that it gives.
+        axis: axis of that tensor that counts examples.
+    """
+
+    tensor: int
+    axis: int
+
+
+@dataclass
+class Axes:
+    """Where the examples are in the outputs of tapped modules.
+
+    Attributes:
+        places: for each run of a module, known from trial runs; None where its output has no axis of examples.
+        axis: as the user has said it, of tensors of three or more axes; None where nothing was said.
+        refused: for each run of a module, what it gives instead of a row of features per example; filled as modules
+            run. Without it, such an output is an error.
+        sure: whether a length can be told by itself, for runs that have no place.
+    """
+
+    places: Mapping[Call, Place | None] = field(default_factory=dict)
+    axis: int | None = None
+    refused: dict[Call, str] | None = None
+    sure: bool = True
 
 
 def tap_paths(network: Network, position: Position) -> dict[str, str]:
@@ -99,6 +130,7 @@ def capturing(
     *,
     pooling: Pooling = "flatten",
     batch: Batch | None = None,
+    axes: Axes | None = None,
 ) -> Iterator[dict[Call, Call]]:
     """Hand every tap's output to `sink` as it is computed; the hooks go with the context.
 
@@ -110,6 +142,7 @@ def capturing(
         sink: called with the call and features of shape (n, d), float32 or float64.
         pooling: what of an example's features is kept.
         batch: what the module will be called with; its mask, where it has one, is applied to tokens.
+        axes: where the examples are in the outputs; their first axes by default.
 
     Yields:
         For each call that gave an earlier call's tensor, that call; filled as the module runs.
@@ -122,7 +155,7 @@ def capturing(
     if missing:
         raise UsageError(f"the model has no submodule {missing[0]!r}; {_some_of(modules)}")
     count = None if batch is None else examples(batch)
-    mask = _mask(batch)
+    mask, axes = _mask(batch), axes or Axes()
     calls = dict.fromkeys(paths, 0)
     aliases: dict[Call, Call] = {}
     seen: dict[int, tuple[weakref.ref[Tensor], int, Call]] = {}
@@ -131,13 +164,19 @@ def capturing(
         def receive(_module: nn.Module, _inputs: Any, output: Any) -> None:
             call = Call(label, calls[label])
             calls[label] += 1
-            tensor = _rows(label, output, count)
+            try:
+                tensor, axis = _rows(call, output, count, axes)
+            except UsageError as error:
+                if axes.refused is None:
+                    raise
+                axes.refused[call] = str(error)
+                return
             reference, version, first = seen.get(id(tensor), (None, 0, call))
             if reference is not None and reference() is tensor and version == _version(tensor):
                 aliases[call] = first
                 return
             seen[id(tensor)] = (weakref.ref(tensor), _version(tensor), call)
-            sink(call, pooled(tensor, pooling, mask))
+            sink(call, pooled(tensor.movedim(axis, 0), pooling, mask))
 
         return receive
 
@@ -194,16 +233,32 @@ def accuracy(network: Network, batches: Iterator[Tensor], labels: Tensor) -> flo
     return float((logits.argmax(dim=1) == labels).double().mean())
 
 
-def _rows(label: str, output: Any, count: int | None) -> Tensor:
-    """The output, or the first of its tensors that has a row per example."""
-    candidates = [output] if isinstance(output, Tensor) else list(tensors(output))
-    for tensor in candidates:
-        if tensor.ndim >= 2 and (count is None or len(tensor) == count):
-            return tensor
-    kind = type(output).__name__
+def _rows(call: Call, output: Any, count: int | None, axes: Axes) -> tuple[Tensor, int]:
+    """The first tensor of an output that has a row per example, and its axis of examples."""
+    candidates = list(tensors(output))
+    if call in axes.places:
+        place = axes.places[call]
+        if place is not None and place.tensor < len(candidates):
+            tensor = candidates[place.tensor]
+            if tensor.ndim > place.axis and tensor.shape[place.axis] == count:
+                return tensor, place.axis
+    else:
+        for tensor in candidates:
+            axis = axes.axis if axes.axis is not None and tensor.ndim > 2 else 0
+            if 2 <= tensor.ndim > axis and (count is None or tensor.shape[axis] == count):
+                if axes.sure or axes.axis is not None or count not in tensor.shape[1:]:
+                    return tensor, axis
+                message = (
+                    f"tap {call.label!r} gives a tensor of shape {tuple(tensor.shape)} for {count} examples; "
+                    "which axis counts them can't be told, give batch_axis"
+                )
+                raise UsageError(message)
+    kind = f"{type(output).__name__}"
     if candidates:
         kind = f"tensor of shape {tuple(candidates[0].shape)}" + ("" if count is None else f" for {count} examples")
-    raise UsageError(f"tap {label!r} gives a {kind}; choose a module that gives a row of features for each example")
+        kind += ", none of whose axes grows with their number" if axes.places.get(call, ...) is None else ""
+    message = f"tap {call.label!r} gives a {kind}; choose a module that gives a row of features for each example"
+    raise UsageError(message)
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

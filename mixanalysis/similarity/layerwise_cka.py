@@ -100,6 +100,7 @@ def cka(
     position: Position = "before-skip",
     pooling: Pooling = "flatten",
     taps: Sequence[str] = (),
+    batch_axis: int | None = None,
     layers: Callable[[str], bool] = lambda _name: True,
     batch_size: int = BATCH_SIZE,
     limit: int | None = None,
@@ -131,6 +132,8 @@ def cka(
         position: block outputs before the skip is added (HK's choice) or after it.
         pooling: all of an example's features, their mean over tokens, or the first token's.
         taps: patterns of the submodules of a plain module whose outputs are compared; all without parts by default.
+        batch_axis: axis of examples in a plain module's outputs of three or more axes; found by running it on a few
+            examples, and on one less, by default.
         layers: keeps a network's block by its name.
         batch_size: images per batch, at least 4; batches that are given as such keep their own size.
         limit: use only the first images.
@@ -162,7 +165,7 @@ def cka(
     chosen = Estimator.of(estimator, kernel, bandwidth, covariate)
     control_of = dict(enumerate(controls))
     sources = [
-        _source(network, place, position, pooling, taps, layers, device, dtype, control_of.get(place, ""))
+        _source(network, place, position, pooling, taps, batch_axis, layers, device, dtype, control_of.get(place, ""))
         for place, network in enumerate(networks)
     ]
     _check([source.label for source in sources], batch_size)
@@ -204,6 +207,7 @@ def _source(
     position: Position,
     pooling: Pooling,
     taps: Sequence[str],
+    batch_axis: int | None,
     layers: Callable[[str], bool],
     device: str,
     dtype: torch.dtype | None,
@@ -216,4 +220,4 @@ def _source(
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
         raise UsageError(f"expected networks as load() gives them, or torch modules, got a {kind}; load a file first")
-    return FeatureExtractor.module_of(f"{type(network).__name__} {place + 1}", network, taps, pooling)
+    return FeatureExtractor.module_of(f"{type(network).__name__} {place + 1}", network, taps, pooling, batch_axis)

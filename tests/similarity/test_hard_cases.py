@@ -300,7 +300,7 @@ def test_named_tensors_with_a_mask(pooling):
     assert result.layers.loc[0, "size"] == features[0].shape[1]
     both = mx.cka(
         FeatureExtractor("a", net, {"embed": "embed"}, pooling=pooling),
-        FeatureExtractor("b", _Given(features), {"given": ""}),
+        FeatureExtractor("b", _Given(features), {"given": ""}, batch_axis=0),
         data=tables,
     )
     assert both.matrix.iloc[0, 0] == pytest.approx(1, abs=1e-12)

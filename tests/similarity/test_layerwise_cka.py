@@ -274,7 +274,9 @@ class TestSameImages:
         recorders = [nn.Sequential(Recorder()) for _ in range(2)]
         data = vectors(21)
         mx.cka(
-            *(FeatureExtractor(str(i), each, {"x": "0"}) for i, each in enumerate(recorders)), data=data, batch_size=8
+            *(FeatureExtractor(str(i), each, {"x": "0"}, batch_axis=0) for i, each in enumerate(recorders)),
+            data=data,
+            batch_size=8,
         )
         for each in recorders:
             assert torch.equal(torch.cat(each[0].seen), data.images)
@@ -285,7 +287,7 @@ class TestSameImages:
         shapes = [(1, 8, 8), (3, 16, 16)]
         recorders = [nn.Sequential(Recorder()) for _ in shapes]
         subjects = [
-            FeatureExtractor(str(i), each, {"x": "0"}, input_shape=shape)
+            FeatureExtractor(str(i), each, {"x": "0"}, input_shape=shape, batch_axis=0)
             for i, (each, shape) in enumerate(zip(recorders, shapes, strict=True))
         ]
         mx.cka(*subjects, data=digits)
@@ -412,13 +414,13 @@ class Fails(nn.Module):
 def test_a_module_that_fails():
     message = r"^a: fails on batch 1 of shape 8 x 5: RuntimeError: "
     with pytest.raises(DataError, match=message) as caught:
-        mx.cka(FeatureExtractor("a", Fails(), {"x": "inner"}), data=vectors(), batch_size=8)
+        mx.cka(FeatureExtractor("a", Fails(), {"x": "inner"}, batch_axis=0), data=vectors(), batch_size=8)
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 def test_a_tap_of_no_use_is_told_as_such():
     flat = nn.Sequential(nn.Linear(5, 3).double(), nn.Flatten(0))
-    with pytest.raises(UsageError, match=r"^tap 'x' gives a tensor of shape \(63,\) for 21 examples"):
+    with pytest.raises(UsageError, match=r"^a: tap 'x' gives a tensor of shape \(63,\) for 21 examples"):
         mx.cka(FeatureExtractor("a", flat, {"x": "1"}), data=vectors())
 
 

@@ -39,7 +39,7 @@ class Limited(nn.Module):
 
 
 def subject(label, most, **options):
-    return FeatureExtractor(label, Limited(most, **options), {"a": "first", "b": "second"})
+    return FeatureExtractor(label, Limited(most, **options), {"a": "first", "b": "second"}, batch_axis=0)
 
 
 def batches(sizes=(16, 16, 13), seed=1):

@@ -47,7 +47,7 @@ def data_of():
 def run(path, unfinished=None, fails_at=-1, what="grams"):
     """Batches that the network saw."""
     module = Counted(fails_at)
-    subject = FeatureExtractor("a", module, {"one": "inner", "two": "other"})
+    subject = FeatureExtractor("a", module, {"one": "inner", "two": "other"}, batch_axis=0)
     store(subject, data_of(), path, what=what, batch_size=BATCH, unfinished=unfinished)
     return module.seen
 

@@ -49,7 +49,9 @@ class Counted(nn.Module):
 
 
 def pair(fails_at=-1):
-    return [FeatureExtractor(name, Counted(seed, fails_at), {"x": "inner"}) for seed, name in enumerate("ab")]
+    return [
+        FeatureExtractor(name, Counted(seed, fails_at), {"x": "inner"}, batch_axis=0) for seed, name in enumerate("ab")
+    ]
 
 
 def interrupted(state, at, data, **options):

@@ -37,11 +37,11 @@ class RawBatch:
     def digest(self) -> bytes:
         """SHA-256 over dtypes, shapes and values of what is called with, 32 bytes."""
         content = self.content.images if isinstance(self.content, Dataset) else self.content
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for tensor in tensors(content[0] if isinstance(content, list | tuple) else content):
-            found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        return found.digest()
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        return digest.digest()
 
     def at(self, shape: Shape | None) -> Batch:
         """The batch as a network of that input shape takes it; None gives it as it is."""

@@ -6,6 +6,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from mixanalysis.errors import DataError, MixanalysisError, NothingToAnalyseError, UsageError
 from mixanalysis.features import (
     POOLINGS,
+    Axes,
     Batch,
     Call,
     Pooling,
@@ -25,6 +27,7 @@ from mixanalysis.features import (
 from mixanalysis.network import Network
 from mixanalysis.selection import closest_names
 from mixanalysis.similarity.sources.batches import RawBatch, Shape
+from mixanalysis.similarity.sources.example_axis import example_places
 from mixanalysis.similarity.sources.microbatch import out_of_memory, run_in_parts
 from mixanalysis.similarity.sources.source import Control, Layer, Observation, why_no_gram
 
@@ -46,6 +49,7 @@ class FeatureExtractor:
         trained: whether it was trained at all, None where that isn't recorded.
         control: what it stands for.
         density: mean density p of its mixing layers, None where that isn't known.
+        batch_axis: axis of examples in outputs of three or more axes; None to find it by trial runs on a few examples.
         at_a_time: for each batch that didn't fit into memory as a whole, how many examples ran at a time.
     """
 
@@ -61,7 +65,9 @@ class FeatureExtractor:
     trained: bool | None = None
     control: Control = ""
     density: float | None = None
+    batch_axis: int | None = None
     at_a_time: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+    _axes: list[Axes] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the pooling."""
@@ -104,18 +110,34 @@ class FeatureExtractor:
             network.trained,
             control,
             network.density,
+            batch_axis=0,
         )
 
     @classmethod
     def module_of(
-        cls, label: str, module: nn.Module, patterns: Sequence[str] = (), pooling: Pooling = "flatten"
+        cls,
+        label: str,
+        module: nn.Module,
+        patterns: Sequence[str] = (),
+        pooling: Pooling = "flatten",
+        batch_axis: int | None = None,
     ) -> FeatureExtractor:
         """Any module, with taps at the submodules that match patterns; at all that have no parts by default.
+
+        Args:
+            label: name of the network.
+            module: maps a batch to anything.
+            patterns: of submodules.
+            pooling: what of an example's features is kept.
+            batch_axis: axis of examples in outputs of three or more axes; found by trial runs by default.
+
+        Returns:
+            The extractor.
 
         Raises:
             UsageError: no submodule matches.
         """
-        return cls(label, module, module_paths(module, patterns), pooling=pooling)
+        return cls(label, module, module_paths(module, patterns), pooling=pooling, batch_axis=batch_axis)
 
     @property
     def description(self) -> str:
@@ -145,6 +167,8 @@ class FeatureExtractor:
             DataError: the module fails on the batch.
         """
         batch = raw.at(self.input_shape)
+        axes = self._known_axes(batch)
+        refused = axes.refused = {}
         values: dict[Call, Tensor | None] = {}
         sizes: dict[Call, int] = {}
         reasons: dict[Call, str] = {}
@@ -177,15 +201,26 @@ class FeatureExtractor:
         for call in values:
             others = tuple(name(other) for other, same in aliases.items() if same == call)
             layers.append(Layer(name(call), self.roles.get(call.label, ""), sizes[call], others))
+        if not layers and refused:
+            raise UsageError(f"{self.label}: {next(iter(refused.values()))}")
         idle = self.paths.keys() - {call.label for call in [*values, *aliases]}
         if not layers:
             raise UsageError(f"{self.label}: none of the modules {', '.join(sorted(idle)[:4])} ever ran")
         undefined = {position: reasons[call] for position, call in enumerate(values) if call in reasons}
         for label in self.paths:
             if label in idle:
-                undefined[len(layers)] = "never ran"
+                told = [reason for call, reason in refused.items() if call.label == label]
+                undefined[len(layers)] = _status(told[0]) if told else "never ran"
                 layers.append(Layer(label, self.roles.get(label, ""), 0))
         return Observation(tuple(layers), (*values.values(), *[None] * len(idle)), undefined)
+
+    def _known_axes(self, batch: Batch) -> Axes:
+        """Where the examples are in the outputs, found with the first batch."""
+        if not self._axes:
+            places = None if self.batch_axis is not None else example_places(self.module, self.paths, batch)
+            sure = self.batch_axis is not None
+            self._axes.append(Axes(places or {}, self.batch_axis, {}, sure))
+        return self._axes[0]
 
     def _fits(self, raw: RawBatch) -> bool:
         return not self.at_a_time or raw.examples <= min(self.at_a_time.values())
@@ -196,7 +231,8 @@ class FeatureExtractor:
         """Run a batch; None where the memory is too small for that."""
         with self._telling(raw, batch):
             try:
-                with capturing(self.module, self.paths, receive, pooling=self.pooling, batch=batch) as aliases:
+                options: Any = {"pooling": self.pooling, "batch": batch, "axes": self._known_axes(batch)}
+                with capturing(self.module, self.paths, receive, **options) as aliases:
                     run(self.module, batch)
                 return aliases
             except Exception as error:
@@ -210,7 +246,8 @@ class FeatureExtractor:
         size = min(self.at_a_time.values(), default=raw.examples // 2)
         with self._telling(raw, batch):
             try:
-                aliases, size = run_in_parts(self.module, self.paths, batch, receive, self.pooling, size)
+                axes = self._known_axes(batch)
+                aliases, size = run_in_parts(self.module, self.paths, batch, receive, self.pooling, size, axes)
             except DataError as error:
                 raise DataError(f"{self.label}: batch {raw.index}: {error}") from error
         self.at_a_time[raw.index] = size
@@ -227,6 +264,11 @@ class FeatureExtractor:
             shape = f" of shape {_shape(batch)}" if isinstance(batch, Tensor) else ""
             message = f"{self.label}: fails on batch {raw.index}{shape}: {type(error).__name__}: {reason}"
             raise DataError(message) from error
+
+
+def _status(message: str) -> str:
+    """Status of a layer whose tap gives no row of features per example: the message's middle."""
+    return message.partition(" gives ")[2].partition(";")[0].join(("without a row per image: gives ", ""))
 
 
 def _shape(tensor: Tensor) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +107,7 @@ class UserModel:
         dtype: torch.dtype | None = None,
         control: Control = "",
         image: Shape | None = None,
+        batch_axis: int | None = None,
     ) -> FeatureExtractor:
         """Its submodules that match, as taps; all without parts by default.
 
@@ -117,21 +119,26 @@ class UserModel:
             dtype: its precision, as it is by default.
             control: what it stands for.
             image: (channels, height, width) that it takes; None to take images as they are.
+            batch_axis: axis of examples in outputs of three or more axes; found by trial runs by default.
+
+        Returns:
+            The extractor.
 
         Raises:
             NothingToAnalyseError: none matches.
         """
         try:
-            found = module_paths(self.module, layers)
+            matched = module_paths(self.module, layers)
         except UsageError as error:
             raise NothingToAnalyseError(f"{self.label}: {error}") from None
-        paths = {name: path for name, path in found.items() if matching(exclude=exclude)(name)}
+        paths = {name: path for name, path in matched.items() if matching(exclude=exclude)(name)}
         if not paths:
-            some = ", ".join(list(found)[:4])
+            some = ", ".join(list(matched)[:4])
             raise NothingToAnalyseError(f"{self.label}: no module left to analyse; modules are called {some}, ...")
         # its own instance: nothing else uses it
         module = self.module.to(device, dtype)
-        return FeatureExtractor(self.label, module, paths, input_shape=image, pooling=pooling, control=control)
+        options: Any = {"pooling": pooling, "control": control, "batch_axis": batch_axis}
+        return FeatureExtractor(self.label, module, paths, input_shape=image, **options)
 
     @functools.cached_property
     def code(self) -> str:

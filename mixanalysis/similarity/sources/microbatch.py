@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mixanalysis.errors import DataError
-from mixanalysis.features import Batch, Call, Pooling, capturing, examples, run
+from mixanalysis.features import Axes, Batch, Call, Pooling, capturing, examples, run
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -30,6 +30,7 @@ def run_in_parts(
     sink: Callable[[Call, Tensor], None],
     pooling: Pooling,
     size: int,
+    axes: Axes | None = None,
 ) -> tuple[dict[Call, Call], int]:
     """Run a batch in parts of at most `size` examples, of half that where it is too many, and so on.
 
@@ -42,6 +43,7 @@ def run_in_parts(
         sink: called with each call's features of the whole batch, in the order of the calls.
         pooling: what of an example's features is kept.
         size: examples at a time.
+        axes: where the examples are in the outputs; their first axes by default.
 
     Returns:
         For each call that gave an earlier call's tensor, that call; and how many examples ran at a time.
@@ -50,12 +52,12 @@ def run_in_parts(
         DataError: the memory is too small for a single example, the batch can't be cut, or its examples depend on one
             another.
     """
-    if why := _whole(module, batch):
+    if why := why_not_cut(module, batch):
         raise DataError(f"out of memory, and {why}; use a smaller --batch-size")
     count = examples(batch)
     while size > 0:
         parts: dict[Call, list[Tensor]] = {}
-        found: dict[Call, Call] = {}
+        repeated: dict[Call, Call] = {}
         device: dict[Call, torch.device] = {}
 
         def keep(call: Call, features: Tensor, parts: Any = parts, device: Any = device) -> None:
@@ -64,10 +66,10 @@ def run_in_parts(
 
         try:
             for first in range(0, count, size):
-                part = _cut(batch, slice(first, first + size), count)
-                with capturing(module, paths, keep, pooling=pooling, batch=part) as aliases:
+                part = cut(batch, slice(first, first + size), count)
+                with capturing(module, paths, keep, pooling=pooling, batch=part, axes=axes) as aliases:
                     run(module, part)
-                found |= aliases
+                repeated |= aliases
             break
         except Exception as error:
             if not out_of_memory(error):
@@ -83,11 +85,19 @@ def run_in_parts(
                 "out of memory, and parts of a batch run other modules than all of it; use a smaller --batch-size"
             )
         sink(call, whole.to(device[call]))
-    return found, size
+    return repeated, size
 
 
-def _whole(module: nn.Module, batch: Batch) -> str:
-    """Why a batch can't be run in parts, "" where it can."""
+def why_not_cut(module: nn.Module, batch: Batch) -> str:
+    """Say why a batch can't be run in parts.
+
+    Args:
+        module: that would run.
+        batch: that would be cut.
+
+    Returns:
+        The reason; "" where it can.
+    """
     for name, part in module.named_modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
             return f"{name} takes its statistics from the whole batch"
@@ -101,7 +111,17 @@ def _whole(module: nn.Module, batch: Batch) -> str:
     return "" if count > 1 else "the batch has a single example"
 
 
-def _cut(batch: Batch, part: slice, count: int) -> Batch:
+def cut(batch: Batch, part: slice, count: int) -> Batch:
+    """Some examples of a batch.
+
+    Args:
+        batch: of `count` examples.
+        part: which of them.
+        count: how many it has.
+
+    Returns:
+        A batch of the same kind; what isn't there for each example stays as it is.
+    """
     inner: Any = batch[0] if isinstance(batch, Sequence) else batch
     if isinstance(inner, Tensor):
         return inner[part]

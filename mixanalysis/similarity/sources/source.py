@@ -17,7 +17,7 @@ Control = Literal["", "floor", "ceiling"]
 
 
 class Layer(NamedTuple):
-    """A layer as it was found in the first batch.
+    """A layer as it is in the first batch.
 
     Attributes:
         name: label of its tap, with # and the number of the run where the module runs several times.
