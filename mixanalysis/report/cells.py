@@ -59,6 +59,9 @@ def listed(parts: Sequence[str], separator: str = ", ", most: int = 8) -> str:
         separator: between two of them.
         most: how many are named.
 
+    Returns:
+        The names in one line.
+
     Examples:
         >>> listed(["a", "b", "c"], most=2)
         'a, b, and 1 more'

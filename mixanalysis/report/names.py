@@ -44,6 +44,9 @@ def visible(text: str, keep: str = "") -> str:
 def shortened(text: str, most: int) -> str:
     """A text of at most `most` characters, without its middle where it is longer.
 
+    Returns:
+        The text, or its two ends around an ellipsis.
+
     Examples:
         >>> shortened("abcdefghij", 6)
         'ab…hij'
@@ -92,7 +95,7 @@ def _of_bytes(name: str, most: int) -> str:
 
 
 def legible(arguments: Sequence[Any], most: int = DRAWN) -> tuple[Any, ...]:
-    """What a figure is drawn from, with names that can be drawn.
+    """Arguments of a figure, with names that can be drawn.
 
     Names are those in columns called `LABELS`. Long ones lose their middle, and different names stay different;
     control characters of all texts become escapes.

@@ -49,7 +49,7 @@ LONG = re.compile(rf"\S{{{WORD + 1},}}")
 
 @dataclass(frozen=True)
 class Block:
-    """What stands on one page.
+    """A part of a document that one page holds.
 
     Attributes:
         height: in inches.
@@ -67,7 +67,7 @@ class Block:
         return self.height
 
     def cut(self, _room: float) -> tuple[Block, Table | None]:
-        """What fits into `room` inches, and the rest."""
+        """The part that fits into `room` inches, and the rest."""
         return self, None
 
 

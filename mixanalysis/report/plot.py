@@ -46,6 +46,9 @@ def cka_heatmap(
         scale: colours from 0 to 1 ("unit"), or over the values that there are ("auto").
         ax: axes to draw on.
 
+    Returns:
+        The figure.
+
     Raises:
         UsageError: the two weren't compared.
     """
@@ -73,6 +76,9 @@ def cka_profile(result: CKAResult, reference: str | None = None, *, ax: Axes | N
         reference: label of the network, the first by default.
         ax: axes to draw on.
 
+    Returns:
+        The figure.
+
     Raises:
         UsageError: there is no such network.
     """
@@ -96,6 +102,9 @@ def spectrum_histogram(
         layer: its name.
         network: label of its network, the first by default.
         ax: axes to draw on.
+
+    Returns:
+        The figure.
 
     Raises:
         UsageError: there is no such network or layer.
@@ -125,6 +134,9 @@ def width_lines(lines: pd.DataFrame, points: pd.DataFrame | None = None, *, ax: 
         lines: rows of `width.line`, of one Omega or several.
         points: rows of `width.points`, networks to be drawn.
         ax: axes to draw on.
+
+    Returns:
+        The figure.
     """
     return _drawn(
         width_figures.width_lines, (TEXT, 3.0), ax, lines, WIDTH_POINTS.frame([]) if points is None else points

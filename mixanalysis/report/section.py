@@ -1,4 +1,4 @@
-"""What an analysis has to say, in parts that the folder, the PDF and the page of HTML each show in their own way."""
+"""The section of an analysis: tables, figures, finding and notes, shown by folder, PDF and page each in its own way."""
 
 from __future__ import annotations
 
@@ -69,6 +69,9 @@ class ResultTable:
             frame: its rows.
             caption: what it holds.
             columns: names of the columns that the page shows; all by default.
+
+        Returns:
+            The table, with its columns' units and meanings.
         """
         known = {column.name: column for column in schema.columns}
         view = View(caption, tuple(known[name] for name in columns or known), frame)
@@ -109,7 +112,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Printed:
-    """What the PDF shows of a section beside its finding.
+    """A section in the PDF, beside its finding.
 
     Attributes:
         summary: tables and paragraphs of the first page.
@@ -124,7 +127,7 @@ class Printed:
 
 @dataclass(frozen=True, eq=False)
 class Interactive:
-    """What the page shows of a section in place of its figures: charts, and what a reader chooses in them.
+    """Charts that the page shows in place of a section's figures, and their data.
 
     Attributes:
         template: path of the section's template in `report/`.
@@ -141,7 +144,7 @@ class Interactive:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """What one analysis has to say.
+    """One analysis in a report.
 
     Attributes:
         topic: a word for it: "similarity".
@@ -168,7 +171,7 @@ class Section:
     interactive: Callable[[], Interactive] | None = None
 
     def pages(self) -> Printed:
-        """What the PDF shows beside the finding."""
+        """The section in the PDF: its own choice, or notes, figures and tables as they are."""
         if self.printed is not None:
             return self.printed()
         tables = tuple(_print_table(table.view) for table in self.tables if table.view is not None)

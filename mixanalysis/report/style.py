@@ -38,7 +38,7 @@ COLUMN, TEXT = 3.25, 6.75
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a style changes.
+    """The settings that a style changes.
 
     Attributes:
         font: size of text in points; lines, marks and small print follow it.
@@ -129,7 +129,7 @@ def styled(style: StyleName = "paper") -> Iterator[None]:
 
 
 def sized(size: float) -> float:
-    """What is `size` points large where text has the size that it has in a paper, in the present settings."""
+    """The size in points, in the present settings, of `size` points in a paper."""
     return size * float(mpl.rcParams["font.size"]) / _SIZES["font.size"]
 
 

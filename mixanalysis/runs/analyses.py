@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What the analyses of a report are given.
+    """Networks, data and settings of a report, for its analyses.
 
     Attributes:
         networks: the first is the one that the others are compared with.

@@ -119,6 +119,9 @@ def of_cka(
         keep: which blocks are compared, by name.
         permutations: random pairings for p-values.
         pairs: whether they are compared, and figures drawn.
+
+    Returns:
+        Operations, calls and bytes of all networks and pairs.
     """
     rows, unknown, widest, weights = [], [], 0.0, 0.0
     for network in networks:
@@ -154,6 +157,9 @@ def of_spectra(targets: Iterable[Target], shuffles: int = 0) -> Cost:
     Args:
         targets: the layers, or products of layers; their weights are read, one after the other.
         shuffles: draws of the model-free null.
+
+    Returns:
+        Operations, calls and bytes of all layers.
     """
     rows = []
     for target in targets:
@@ -186,6 +192,9 @@ def of_training(label: str, config: Config, images: int, epochs: int, batch_size
         images: of the training set.
         epochs: passes over it.
         batch_size: images per step.
+
+    Returns:
+        Operations, calls and bytes of all epochs.
     """
     with torch.device("meta"):
         module = FAMILIES[config.family].module(config)

@@ -1,4 +1,4 @@
-"""What two output folders differ in: parameters, inputs, data, versions, files, and their tables row by row."""
+"""Differences of two output folders: parameters, inputs, data, versions, files, and their tables row by row."""
 
 from __future__ import annotations
 
@@ -49,6 +49,9 @@ def compare(a: Manifest, b: Manifest, tolerance: float = 0.0, *, tables_only: bo
         tolerance: numbers x and y of tables are equal where |x - y| <= tolerance max(1, |x|, |y|).
         tables_only: leave out everything but the tables.
 
+    Returns:
+        A row for each difference, those of tables last.
+
     Raises:
         ReportError: a table can't be read.
     """
@@ -59,8 +62,8 @@ def compare(a: Manifest, b: Manifest, tolerance: float = 0.0, *, tables_only: bo
     for name in names:
         table = name.removeprefix("tables/").removesuffix(".csv")
         keys = ANALYSES[table].keys if table in ANALYSES else ()
-        found = compare_tables(read_table(a, name), read_table(b, name), keys, tolerance)
-        rows += [{"part": table, **row} for row in found]
+        differing = compare_tables(read_table(a, name), read_table(b, name), keys, tolerance)
+        rows += [{"part": table, **row} for row in differing]
     return DIFFERENCES.frame(rows)
 
 
@@ -72,7 +75,7 @@ def overview(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_tables(a: pd.DataFrame, b: pd.DataFrame, keys: Sequence[str] = (), tolerance: float = 0.0) -> Iterator[Row]:
-    """What two tables differ in: a row for each column, row or cell, but for the name of the table.
+    """Differences of two tables: a row for each column, row or cell, but for the name of the table.
 
     Args:
         a: cells as text, "" where undefined.
@@ -80,6 +83,9 @@ def compare_tables(a: pd.DataFrame, b: pd.DataFrame, keys: Sequence[str] = (), t
         keys: columns that say which row it is, where both tables have them; rows of equal keys go by their order, and
             so do all rows without keys.
         tolerance: as in `compare`.
+
+    Yields:
+        Rows of `DIFFERENCES` without `part`.
     """
     for name in [*a.columns, *b.columns]:
         if (name in a.columns) != (name in b.columns):
@@ -105,6 +111,9 @@ def compare_tables(a: pd.DataFrame, b: pd.DataFrame, keys: Sequence[str] = (), t
 
 def read_table(manifest: Manifest, name: str) -> pd.DataFrame:
     """A table of an output folder, its cells as text.
+
+    Returns:
+        Cells as text, "" where undefined.
 
     Raises:
         ReportError: it isn't there, not in the folder, or no table.
@@ -166,11 +175,11 @@ def _inputs(a: Manifest, b: Manifest) -> Iterator[Row]:
 
 def _by_label(manifest: Manifest) -> dict[str, Mapping[str, Any]]:
     """Inputs by their label, numbered where one is used twice, as for a network and its initialisation."""
-    found: dict[str, Mapping[str, Any]] = {}
+    inputs: dict[str, Mapping[str, Any]] = {}
     for item in manifest.content["inputs"]:
         names = itertools.chain([item["label"]], (f"{item['label']} #{number}" for number in itertools.count(2)))
-        found[next(name for name in names if name not in found)] = item
-    return found
+        inputs[next(name for name in names if name not in inputs)] = item
+    return inputs
 
 
 def _fields(part: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""What is installed and on what machine: versions, processors, linear algebra, optional parts, and where to write."""
+"""The installation and its machine: versions, processors, linear algebra, optional parts, and where to write."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def machine() -> dict[str, Any]:
 
 def accelerators() -> list[str]:
     """Devices for `--device`, each with its name."""
-    found = [
+    devices = [
         f"cuda:{index} ({torch.cuda.get_device_name(index)})"
         for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     ]
-    return [*found, *["mps"] * torch.backends.mps.is_available()]
+    return [*devices, *["mps"] * torch.backends.mps.is_available()]
 
 
 def _blas(configuration: Any) -> str:
-    found = ((configuration or {}).get("Build Dependencies") or {}).get("blas") or {}
-    return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
+    blas = ((configuration or {}).get("Build Dependencies") or {}).get("blas") or {}
+    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
 
 
 def extras(requirements: Iterable[str] | None = None) -> list[dict[str, Any]]:
@@ -58,6 +58,9 @@ def extras(requirements: Iterable[str] | None = None) -> list[dict[str, Any]]:
 
     Args:
         requirements: as the package's metadata have them; those of the installed package by default.
+
+    Returns:
+        For each extra its name, packages, whether all are installed, and a command that installs them.
     """
     if requirements is None:
         try:
@@ -66,9 +69,9 @@ def extras(requirements: Iterable[str] | None = None) -> list[dict[str, Any]]:
             requirements = []
     needed: dict[str, list[str]] = {}
     for text in requirements:
-        found = re.fullmatch(r"(.*?)\s*;\s*extra == ['\"]([\w-]+)['\"]", text)
-        if found is not None and found[2] not in DEVELOPERS:
-            needed.setdefault(found[2], []).append(found[1].strip())
+        extra = re.fullmatch(r"(.*?)\s*;\s*extra == ['\"]([\w-]+)['\"]", text)
+        if extra is not None and extra[2] not in DEVELOPERS:
+            needed.setdefault(extra[2], []).append(extra[1].strip())
     return [
         {
             "extra": name,

@@ -37,11 +37,11 @@ LIBRARIES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "safe
 
 
 class Read(Protocol):
-    """What was read from a file: a network, for one."""
+    """Anything that was read from a file, such as a network."""
 
     @property
     def label(self) -> str:
-        """Its short name."""
+        """The short name."""
 
     @property
     def provenance(self) -> Provenance:
@@ -50,7 +50,7 @@ class Read(Protocol):
 
 @dataclass(frozen=True)
 class Invocation:
-    """What was asked for, for the manifest.
+    """A command with its parameters, for the manifest.
 
     Attributes:
         command: name of the command or function.
@@ -141,6 +141,9 @@ def opened(
         ours: names in `out` that are not files of others, though no manifest lists them.
         read: files of data that `dataset` doesn't tell.
 
+    Yields:
+        A folder that collects what is written.
+
     Raises:
         UsageError: `out` is a file, holds files of others and `force` is not given, or is written to by another run.
         OutputError: it can't be written, or its disk is full.
@@ -185,11 +188,11 @@ def opened(
 
 def stamps(networks: Iterable[Read]) -> dict[Path, list[Stamp]]:
     """Each network's files as they are."""
-    found = {}
+    files_of = {}
     for path in {network.provenance.path for network in networks}:
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-        found[path] = [stamp(file) for file in files]
-    return found
+        files_of[path] = [stamp(file) for file in files]
+    return files_of
 
 
 def working_folder(out: Path) -> str | None:
@@ -204,6 +207,9 @@ def inputs(networks: Iterable[Read], out: Path | None = None) -> list[dict[str, 
     Args:
         networks: the networks.
         out: the output folder; a checkpoint in it was made by the run, and its path starts there.
+
+    Returns:
+        A JSON-ready record for each network.
     """
     return [
         {
@@ -248,6 +254,9 @@ def versions() -> dict[str, str]:
 
 def previous_outputs(out: Path, *, force: bool, ours: Sequence[str] = ()) -> list[str]:
     """Files that an earlier run wrote to `out`, by its manifest.
+
+    Returns:
+        Their paths in the folder; none where no run has written there.
 
     Raises:
         UsageError: `out` is a file, or holds files of others and `force` is not given.

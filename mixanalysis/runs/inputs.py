@@ -35,6 +35,9 @@ class Models:
     def factories(self, count: int, controls: int) -> list[Factory | None]:
         """For each of `count` checkpoints and of their controls, what builds it; None where its layout tells.
 
+        Returns:
+            `count + controls` factories, the controls' last.
+
         Raises:
             UsageError: there is no second checkpoint to build.
         """

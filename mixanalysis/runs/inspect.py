@@ -1,4 +1,4 @@
-"""What a network is, in names and values."""
+"""A network described in names and values."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def describe(network: Network) -> dict[str, Any]:
 
 
 def facts(network: Network) -> list[tuple[str, str]]:
-    """The same for reading, layers left out."""
+    """A network's description for reading, layers left out."""
     source = network.provenance
-    found = describe(network)
+    known = describe(network)
     if network.family == UNKNOWN:
         return [
-            ("file", found["path"]),
+            ("file", known["path"]),
             ("format", f"{source.format}, wrapper {source.wrapper}"),
             ("family", "unknown: its matrices alone can be analysed (spectrum)"),
             ("not used", by_reason(source.unused) or "nothing: every tensor is a matrix"),
         ]
     lines = [
-        ("file", found["path"]),
+        ("file", known["path"]),
         ("format", f"{source.format}, wrapper {source.wrapper}, layout {source.layout}"),
         ("family", network.family),
-        ("config", _pairs(found["config"])),
+        ("config", _pairs(known["config"])),
         ("effective width", f"m = {network.width}"),
         ("density", f"p = {network.density:.6g}"),
         ("expansion", f"γ = {network.expansion:.4g} ({_expansions(network)})"),
@@ -89,6 +89,9 @@ def by_reason(unused: Sequence[str], most: int | None = None) -> str:
     Args:
         unused: the tensors.
         most: names of a reason at most, before their number; all by default.
+
+    Returns:
+        Text with the reasons in parentheses.
     """
     names: dict[str, list[str]] = {}
     for text in unused:
@@ -102,7 +105,7 @@ def by_reason(unused: Sequence[str], most: int | None = None) -> str:
 
 
 def _assumed(assumed: Mapping[str, Assumed]) -> str:
-    """What tensors don't tell, the user's word for it apart from the layout's."""
+    """Facts that tensors don't tell, the user's word for them apart from the layout's."""
     who = {"user": "as you say", "file": "as its file says", "layout": "as this layout is"}
     parts = []
     for source, words in who.items():

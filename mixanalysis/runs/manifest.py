@@ -25,7 +25,7 @@ _NEEDED: dict[str, type] = {
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """What manifest.json of an output folder holds.
+    """The manifest.json of an output folder.
 
     Attributes:
         folder: the output folder.
@@ -38,6 +38,9 @@ class Manifest:
     @classmethod
     def read(cls, path: Path) -> Manifest:
         """That of an output folder, or the file itself.
+
+        Returns:
+            The manifest, with all parts that a run's has.
 
         Raises:
             ReportError: there is none, it can't be read, or it is of a newer version.
@@ -79,6 +82,9 @@ class Manifest:
 
         The run's own working folder as seen from its output folder, where that is recorded and both were moved
         together; the present one; and the manifest's own.
+
+        Returns:
+            Absolute paths; some may not exist.
         """
         recorded = self.content.get("working_folder")
         first = [self.folder / recorded] if isinstance(recorded, str) else []
@@ -90,7 +96,7 @@ def _is_input(item: object) -> bool:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundInputs:
     """Where a run's inputs are now.
 
     Attributes:
@@ -104,19 +110,22 @@ class Found:
     changed: tuple[str, ...]
 
 
-def find_inputs(manifest: Manifest, here: Path) -> Found:
+def find_inputs(manifest: Manifest, here: Path) -> FoundInputs:
     """The folder in which most of a run's inputs are found, and those that are missing or changed there.
 
     Args:
         manifest: of the run.
         here: the present working folder.
+
+    Returns:
+        The folder, and paths as the manifest has them.
     """
-    found = [_look(manifest, base) for base in manifest.bases(here)]
+    looks = [_look(manifest, base) for base in manifest.bases(here)]
     # of equally good folders, the likeliest
-    return min(found, key=lambda each: (len(each.missing), len(each.changed)))
+    return min(looks, key=lambda each: (len(each.missing), len(each.changed)))
 
 
-def _look(manifest: Manifest, base: Path) -> Found:
+def _look(manifest: Manifest, base: Path) -> FoundInputs:
     missing, changed = [], []
     for item in manifest.inputs:
         path = base / item["path"]
@@ -124,11 +133,11 @@ def _look(manifest: Manifest, base: Path) -> Found:
             missing.append(item["path"])
         elif not _holds(path, item["sha256"]):
             changed.append(item["path"])
-    return Found(base, tuple(missing), tuple(changed))
+    return FoundInputs(base, tuple(missing), tuple(changed))
 
 
 def _holds(path: Path, content: str) -> bool:
-    """Whether a checkpoint, of one file or of several, has the content of that SHA-256."""
+    """True where a checkpoint, of one file or of several, has the content of that SHA-256."""
     if path.is_file() and sha256(path) == content:
         return True
     try:
@@ -145,18 +154,18 @@ def unlike(before: Manifest, after: Manifest) -> dict[str, list[str]]:
         and of libraries that differ; nothing where all outputs are the same.
     """
     a, b = before.outputs, after.outputs
-    found = {
+    reasons = {
         "changed": [name for name in a if name in b and a[name] != b[name]],
         "not written": [name for name in a if name not in b],
         "new": [name for name in b if name not in a],
     }
-    if not any(found.values()):
+    if not any(reasons.values()):
         return {}
     versions = ({"mixanalysis": each.content.get("mixanalysis")} | each.content["versions"] for each in (before, after))
     old, new = versions
-    found["other versions"] = [
+    reasons["other versions"] = [
         f"{name} {old.get(name)} then, {new[name]} now" for name in new if old.get(name) != new[name]
     ]
     prints = [(each.content.get("data") or {}).get("fingerprint") for each in (before, after)]
-    found["other data"] = [str((before.content.get("data") or {}).get("name"))] * (prints[0] != prints[1])
-    return {what: names for what, names in found.items() if names}
+    reasons["other data"] = [str((before.content.get("data") or {}).get("name"))] * (prints[0] != prints[1])
+    return {what: names for what, names in reasons.items() if names}

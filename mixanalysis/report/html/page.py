@@ -20,7 +20,7 @@ from mixanalysis._version import __version__
 from mixanalysis.files import write_text
 from mixanalysis.report.cells import text_of
 from mixanalysis.report.names import visible
-from mixanalysis.report.section import Drawing, Finding, Interactive, Report, ResultTable, Section
+from mixanalysis.report.section import Drawing, Finding, Interactive, Report, Section, View
 from mixanalysis.report.style import MARKERS, PALETTE, PAPER, figure, save_figure
 from mixanalysis.results import Column, plain
 
@@ -181,25 +181,18 @@ def _image(drawing: Drawing) -> dict[str, str]:
 
 def tables_of(section: Section) -> Mapping[str, Table]:
     """The section's tables that the page shows, by their names."""
-    return {table.name: table_of(table) for table in section.tables if table.view is not None}
+    return {table.name: table_of(table.name, table.view) for table in section.tables if table.view is not None}
 
 
-def table_of(table: ResultTable) -> Table:
-    """A table as the page shows it.
-
-    Raises:
-        ValueError: the page doesn't show it.
-    """
-    view = table.view
-    if view is None:
-        raise ValueError(f"{table.name} has no view")
+def table_of(name: str, view: View) -> Table:
+    """A table as the page shows it, its first `MOST_ROWS` rows as text."""
     names = [column.name for column in view.columns]
     numeric = tuple(pd.api.types.is_numeric_dtype(view.frame[name]) for name in names)
     rows = tuple(
         tuple(_cell(value, numeric=is_number) for value, is_number in zip(row, numeric, strict=True))
         for row in view.frame.head(MOST_ROWS)[names].itertuples(index=False, name=None)
     )
-    return Table(table.name, view.caption, view.columns, numeric, rows, len(view.frame))
+    return Table(name, view.caption, view.columns, numeric, rows, len(view.frame))
 
 
 def _cell(value: Any, *, numeric: bool) -> Cell:

@@ -16,6 +16,9 @@ def section(networks: pd.DataFrame, layers: pd.DataFrame) -> Section:
     Args:
         networks: rows of `NETWORKS`.
         layers: rows of `LAYERS`.
+
+    Returns:
+        Two tables, and a summary of the networks for the first page of the PDF.
     """
     return Section(
         "networks",

@@ -11,6 +11,7 @@ from matplotlib.colors import to_hex
 
 from mixanalysis.report.cells import short
 from mixanalysis.report.section import Interactive
+from mixanalysis.report.similarity.drawings import cells_by_pair
 from mixanalysis.report.similarity.figures import READABLE_CELLS
 from mixanalysis.report.similarity.findings import CEILINGS, FLOORS
 from mixanalysis.similarity import CKAResult
@@ -29,9 +30,10 @@ def interactive(similarity: CKAResult) -> Interactive:
     """Means, profile and heat maps of the page, of the pairs that fit."""
     cells, diagonal = similarity.cells, similarity.diagonal
     pairs = chosen_pairs(diagonal, cells)
+    of_pair = cells_by_pair(similarity)
     data = {
         "means": means(pairs),
-        "pairs": [heat_map(cells, str(row.network_a), str(row.network_b)) for row in pairs.itertuples()],
+        "pairs": [heat_map(of_pair[a, b], a, b) for a, b in zip(pairs["network_a"], pairs["network_b"], strict=True)],
         "readable": READABLE_CELLS,
         "shades": [to_hex(colour) for colour in mpl.colormaps["viridis"](np.linspace(0, 1, SHADES))],
     }
@@ -75,14 +77,14 @@ def means(pairs: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def heat_map(cells: pd.DataFrame, a: str, b: str) -> dict[str, Any]:
-    """Blocks of `a` by blocks of `b`: names, values, intervals, and why a value is undefined."""
-    own = cells[(cells["network_a"] == a) & (cells["network_b"] == b)].sort_values(["index_a", "index_b"])
+    """Blocks of `a` by blocks of `b`, of this pair's cells: names, values, intervals, and why a value is undefined."""
+    own = cells.sort_values(["index_a", "index_b"])
     rows, named = own.drop_duplicates("index_a"), own.drop_duplicates("index_b")
     shape = (len(rows), len(named))
     undefined = own[own["value"].isna()]
     return {
-        "a": a,
-        "b": b,
+        "a": str(a),
+        "b": str(b),
         "rows": [str(name) for name in rows["layer_a"]],
         "columns": [str(name) for name in named["layer_b"]],
         "status": {f"{row.index_a},{row.index_b}": str(row.status) for row in undefined.itertuples()},

@@ -23,6 +23,9 @@ def overviews(reference: str, similarity: CKAResult) -> list[Drawing]:
     Args:
         reference: label of the network that the others are compared with.
         similarity: the tables.
+
+    Returns:
+        Those of them that there is something to draw in.
     """
     cells, diagonal, how = similarity.cells, similarity.diagonal, _method(similarity)
     drawings: list[Drawing] = []
@@ -55,34 +58,40 @@ def heat_maps(similarity: CKAResult, scale: Scale = "unit") -> list[Drawing]:
     Args:
         similarity: the tables.
         scale: colours from 0 to 1 ("unit"), or over the values that there are ("auto").
+
+    Returns:
+        One drawing for each row of the diagonal.
     """
     diagonal, how = similarity.diagonal, _method(similarity)
     names = slugs([*diagonal["network_a"], *diagonal["network_b"]])
     drawings = []
-    for a, b in diagonal[["network_a", "network_b"]].itertuples(index=False, name=None):
+    for (a, b), cells in cells_by_pair(similarity).items():
         caption = f"CKA of every block of {a} with every block of {b}. {how}."
-        arguments = (_pair(similarity, a, b), scale)
+        arguments = (cells, scale)
         drawings.append(Drawing(f"cka_{names[a]}_{names[b]}", (COLUMN, 3.1), figures.cka_heatmap, arguments, caption))
     return drawings
 
 
 def joined_maps(similarity: CKAResult) -> list[Drawing]:
     """The heat maps of all pairs, six to a drawing."""
-    every = list(similarity.diagonal[["network_a", "network_b"]].itertuples(index=False, name=None))
+    every = list(cells_by_pair(similarity).items())
     drawings = []
     for start in range(0, len(every), 6):
         group = every[start : start + 6]
-        pairs = [_pair(similarity, a, b) for a, b in group]
-        names = ", ".join(f"{a} – {b}" for a, b in group)
+        pairs = [cells for _, cells in group]
+        names = ", ".join(f"{a} – {b}" for (a, b), _ in group)
         caption = f"CKA of every block of one network with every block of the other: {names}. {_method(similarity)}."
         size = (TEXT, 3.0 * -(-len(group) // 2))
         drawings.append(Drawing("cka_maps", size, figures.cka_heatmaps, (pairs,), caption))
     return drawings
 
 
-def _pair(similarity: CKAResult, a: str, b: str) -> pd.DataFrame:
-    cells = similarity.cells
-    return cells[(cells["network_a"] == a) & (cells["network_b"] == b)]
+def cells_by_pair(similarity: CKAResult) -> dict[tuple[str, str], pd.DataFrame]:
+    """The cells of each pair of networks of the diagonal, in its order; none for a pair without any."""
+    known = dict(iter(similarity.cells.groupby(["network_a", "network_b"], sort=False)))
+    nothing = similarity.cells.head(0)
+    pairs = similarity.diagonal[["network_a", "network_b"]].itertuples(index=False, name=None)
+    return {pair: known.get(pair, nothing) for pair in pairs}
 
 
 def _method(similarity: CKAResult) -> str:

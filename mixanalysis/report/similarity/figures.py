@@ -105,7 +105,7 @@ def _unseen(ax: Axes) -> Iterator[None]:
 
 
 def independent_text(cells: pd.DataFrame) -> str:
-    """What a biased estimator gives for independent features of these sizes; nothing for an unbiased one."""
+    """The value of a biased estimator for independent features of these sizes; nothing for an unbiased one."""
     known = pd.to_numeric(cells["independent"]).dropna()
     known = known[known > 0]
     if known.empty:

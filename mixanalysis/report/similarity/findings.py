@@ -1,4 +1,4 @@
-"""What stands out among similarities, in words and numbers."""
+"""The finding of CKA: the most and the least similar networks, in words and numbers."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ def finding(diagonal: pd.DataFrame, cells: pd.DataFrame | None = None) -> Findin
     Args:
         diagonal: rows of `CKA_DIAGONAL`; the first row's `network_a` is the reference.
         cells: rows of `CKA_CELLS`, for networks whose depths differ.
+
+    Returns:
+        The two networks and their means; without numbers where there is nothing to compare.
     """
     reference = str(diagonal.iloc[0]["network_a"])
     if (diagonal["relation"] == "itself").all():
@@ -67,7 +70,7 @@ def finding(diagonal: pd.DataFrame, cells: pd.DataFrame | None = None) -> Findin
 
 
 def _undecided(rows: pd.DataFrame) -> list[str]:
-    """What the intervals leave open of the first and the last of the rows, most similar first."""
+    """Sentences on ranks that overlapping intervals leave open, of rows that are most similar first."""
     sentences = []
     for (above, below), which in (((0, 1), "more"), ((-2, -1), "less"))[: len(rows) - 1]:
         first, second = rows.iloc[above], rows.iloc[below]
@@ -94,7 +97,7 @@ def _without_diagonal(diagonal: pd.DataFrame, reference: str, cells: pd.DataFram
 
 
 def _against_controls(others: pd.DataFrame, controls: pd.DataFrame) -> list[str]:
-    """What the floors and ceilings among the reference's pairs say about the most and the least similar."""
+    """Sentences that compare the most and the least similar network with ceilings and floors."""
     if controls.empty:
         return ["Neither an untrained network (floor) nor another seed (ceiling) is among the networks."]
     sentences = []
@@ -126,6 +129,9 @@ def ranking(reference: str, rows: pd.DataFrame) -> str:
     Args:
         reference: label of the network that the others are compared with.
         rows: its rows of `CKA_DIAGONAL`, most similar first.
+
+    Returns:
+        A sentence.
     """
     text = str(rows.iloc[0]["network_b"])
     for above, below in itertools.pairwise(rows.itertuples()):

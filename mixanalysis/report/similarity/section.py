@@ -30,6 +30,9 @@ def section(similarity: CKAResult, scale: Scale = "unit") -> Section:
     Args:
         similarity: the first row of its diagonal has the reference as `network_a`.
         scale: colours of the heat maps from 0 to 1 ("unit"), or over the values that there are ("auto").
+
+    Returns:
+        The section, of topic "similarity".
     """
     diagonal = similarity.diagonal
     first = diagonal.iloc[0]
@@ -63,6 +66,9 @@ def drawings(similarity: CKAResult, scale: Scale = "unit") -> list[Drawing]:
     Args:
         similarity: the first row of its diagonal has the reference as `network_a`.
         scale: colours of the heat maps.
+
+    Returns:
+        Overviews first, maps last.
     """
     return [*overviews(_reference(similarity), similarity), *heat_maps(similarity, scale)]
 

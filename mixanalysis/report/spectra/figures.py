@@ -40,7 +40,7 @@ def spectrum_histograms(
         if index + columns >= len(summary):
             ax.set_xlabel("singular value")
     # a layer without a null lacks the law and its edge
-    handles, labels = max((ax.get_legend_handles_labels() for ax in grid), key=lambda found: len(found[0]))
+    handles, labels = max((ax.get_legend_handles_labels() for ax in grid), key=lambda pair: len(pair[0]))
     fig.legend(handles, labels, loc="upper center", ncols=5, borderaxespad=sized(0.1))
 
 
@@ -48,6 +48,9 @@ def _grid(fig: Figure | SubFigure, count: int, columns: int) -> list[Axes]:
     """Axes with room for their titles and labels, and above all of them for a legend.
 
     Placed by hand: where there are many, to find their places takes longer than to draw them.
+
+    Returns:
+        The axes, row by row.
     """
     rows = -(-count // columns)
     inches = fig.bbox.size / fig.dpi_scale_trans.get_matrix()[0, 0]
@@ -116,6 +119,9 @@ def beyond_edge(spectra: pd.DataFrame) -> pd.Series:
 
     Args:
         spectra: rows of `SPECTRUM`.
+
+    Returns:
+        True or False for each row; False without a p-value.
     """
     return spectra["p_value"] < SIGNIFICANT / spectra.groupby("network")["layer"].transform("size")
 
@@ -176,8 +182,8 @@ def spectrum_sweep(place: FigureBase | Axes, table: pd.DataFrame) -> None:
     wide = table["expansion"] * table["width"]
     first = table.iloc[0]
     spread = np.nan_to_num(table["standard_error"])
-    found = f"mean of {first['seeds']} seeds"
-    ax.errorbar(wide, table["s_max"], yerr=spread, fmt="o", color=colour(0), capsize=sized(2), label=found, zorder=3)
+    drawn = f"mean of {first['seeds']} seeds"
+    ax.errorbar(wide, table["s_max"], yerr=spread, fmt="o", color=colour(0), capsize=sized(2), label=drawn, zorder=3)
     ax.plot(wide, table["predicted"], color=colour(1), label="graph edge or heaviest hub (heuristic)")
     ax.plot(wide, table["bulk_edge"], color=colour(2), linestyle="-.", label="graph edge")
     ax.plot(wide, table["first_order_edge"], color=colour(4), linestyle="--", label="first-order edge")

@@ -1,4 +1,4 @@
-"""What stands out among spectra, in words and numbers."""
+"""The finding of spectra: layers that reach beyond the edge of noise, in words and numbers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ def spectrum_table(spectra: pd.DataFrame) -> pd.DataFrame:
 
     The furthest is that of the largest s_max / null_edge among those beyond, or among all where there is none.
     `ratio` is NaN, and `layer` empty, where no layer has a null.
+
+    Returns:
+        A frame in the order in which the networks come.
     """  # noqa: D205
     rows = []
     for name, layers in spectra.groupby("network", sort=False):

@@ -1,4 +1,4 @@
-"""What stands out among widths, in words and numbers."""
+"""The finding of widths: networks against the widest Mixer of their Omega, in words and numbers."""
 
 from __future__ import annotations
 
