@@ -65,7 +65,7 @@ def command(
     from mixanalysis.runs.cka import CKASettings, cka_cost
     from mixanalysis.runs.features import features_report
     from mixanalysis.runs.inputs import Models, open_all, summary
-    from mixanalysis.similarity.sources.feature_files.read import SUFFIX
+    from mixanalysis.similarity.sources.feature_files.metadata import SUFFIX
 
     out = output or Path("reports/features")
     networks, _ = open_all(

@@ -14,7 +14,7 @@ from mixanalysis.runs.cka import CKASettings, check_device, content_key
 from mixanalysis.runs.folder import Invocation, Stage, data_record, inputs, opened
 from mixanalysis.runs.inputs import NetworkSource
 from mixanalysis.similarity import Kernel, Stored, Unfinished, store
-from mixanalysis.similarity.sources.feature_files.read import SUFFIX, What
+from mixanalysis.similarity.sources.feature_files.metadata import SUFFIX, What
 
 
 class Kept(NamedTuple):

@@ -19,7 +19,8 @@ from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, DataError, NothingToAnalyseError, UsageError
 from mixanalysis.selection import matching
 from mixanalysis.similarity import FeatureExtractor, Kernel, Stored, store
-from mixanalysis.similarity.sources.feature_files.read import KEY, is_stored, replay
+from mixanalysis.similarity.sources.feature_files.metadata import KEY
+from mixanalysis.similarity.sources.feature_files.read import is_stored, replay
 from mixanalysis.similarity.sources.feature_files.tensor_file import Spec, TensorFile
 
 
@@ -247,9 +248,9 @@ class TestRequests:
 
 
 DAMAGED = {
-    "no table": ("[]", r"damaged metadata: TypeError: "),
-    "no JSON": ("{", r"damaged metadata: JSONDecodeError: "),
-    "nothing": ("{}", r"damaged metadata: KeyError: 'format'"),
+    "no table": ("[]", r"damaged metadata: metadata must be a table"),
+    "no JSON": ("{", r"damaged metadata: Expecting property name"),
+    "nothing": ("{}", r"damaged metadata: format is missing"),
     "later": ('{"format": 2}', r"has version 2 of the format, not 1; update mixanalysis"),
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from torch import nn
 
 import mixanalysis as mx
@@ -93,6 +94,14 @@ def test_a_damaged_state_is_no_state(damage, tmp_path):
     subjects = pair()
     mx.cka(*subjects, data=data_of(), batch_size=BATCH, resume=state)
     assert len(subjects[0].module.seen) == 10
+
+
+def test_a_state_nested_without_end_is_no_state(tmp_path):
+    state = Resume(tmp_path, "key")
+    interrupted(state, 6, data_of())
+    (path,) = tmp_path.iterdir()
+    save_file(load_file(path), path, metadata={"mixanalysis": "[" * 200_000})
+    assert state.load() is None
 
 
 def parts_of(data, monkeypatch):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mixanalysis.files import remove_stale, stamp, write_text
+from mixanalysis.files import read_json, remove_stale, stamp, write_text
 from mixanalysis.similarity import partial_results
 
 
@@ -55,12 +55,12 @@ class Unfinished:
     def load(self) -> Reached:
         """How far an earlier run has come: nowhere, if its files are damaged, changed or of another key."""
         try:
-            found = json.loads(self.record.read_text(encoding="utf-8"))
-            batches, start, reasons, whole = found["reached"]
+            record = read_json(self.record)
+            batches, start, reasons, whole = record["reached"]
             reached = Reached(batches, start, reasons, tuple(whole))
-            if found["key"] == self.key and self.path.exists() and reached.whole in ((), self._stamp()):
+            if record["key"] == self.key and self.path.exists() and reached.whole in ((), self._stamp()):
                 return reached
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             pass
         return Reached(0, 0, {})
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mixanalysis import distributed
-from mixanalysis.files import atomic_write, remove_stale
+from mixanalysis.files import atomic_write, parse_json, remove_stale
 from mixanalysis.similarity import partial_results
 from mixanalysis.similarity.estimators.batch_sums import BatchRecord, FirstReasons, GroupedSums, LargestContributions
 from mixanalysis.similarity.estimators.hsic_sums import HSICSums, MinibatchPass
@@ -82,7 +82,7 @@ class Resume:
         """A state; None for a damaged file, or one of another key: its batches are run again."""
         try:
             with safe_open(path, framework="numpy") as file:
-                facts = json.loads(file.metadata()["mixanalysis"])
+                facts = parse_json(file.metadata()["mixanalysis"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if facts["key"] != self.key:
                 return None
@@ -91,7 +91,7 @@ class Resume:
                 for part in facts["layers"]
             )
             return MinibatchPass(layers, _sums(facts["facts"], arrays))
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        except (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError):
             return None
 
 
@@ -121,8 +121,13 @@ def _sums(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> HSICS
     added, skipped, *counts = (facts["record"][each.name] for each in dataclasses.fields(BatchRecord))
     record = BatchRecord(frozenset(added), frozenset(skipped), *counts)
     used = np.flatnonzero(record.per_group)
+    pairs = LayerPairs(tuple(map(tuple, facts["names"])), facts["within"])
+    square = (pairs.layers, pairs.layers)
+    if any(arrays[name].shape[-2:] != square for name in ("unbiased", "biased", "companions", "pairing", "permuted")):
+        msg = f"arrays of other shapes than {square}"
+        raise ValueError(msg)
     return HSICSums(
-        LayerPairs(tuple(map(tuple, facts["names"])), facts["within"]),
+        pairs,
         GroupedSums.of_array(arrays["unbiased"], used),
         GroupedSums.of_array(arrays["biased"], used),
         GroupedSums.of_array(arrays["companions"], used),

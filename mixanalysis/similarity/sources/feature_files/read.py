@@ -7,12 +7,11 @@ order, or not at all.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,48 +19,24 @@ from torch import Tensor
 
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, DataError, NothingToAnalyseError, UsageError
-from mixanalysis.families import FAMILIES
-from mixanalysis.network import Provenance, from_dict
+from mixanalysis.network import Provenance
 from mixanalysis.similarity.estimators.estimator import Estimator
 from mixanalysis.similarity.estimators.kernels import Kernel
 from mixanalysis.similarity.sources.batches import RawBatch
+from mixanalysis.similarity.sources.feature_files.metadata import (
+    DIGESTS,
+    What,
+    metadata_of,
+    read_facts,
+    tensor_name,
+    triangle,
+)
 from mixanalysis.similarity.sources.source import Control, Layer, Observation, why_no_gram
-
-KEY = "mixanalysis.features"
-"""The metadata key of these files."""
-
-FORMAT = 1
-SUFFIX = ".features.safetensors"
-DIGESTS = "inputs.sha256"
-
-What = Literal["grams", "features"]
-"""Lower triangles of each batch's Gram matrices in float32, or the features themselves."""
-
-
-def triangle(n: int) -> int:
-    """Cells of the lower triangle of an n x n matrix, diagonal and all."""
-    return n * (n + 1) // 2
-
-
-def tensor_name(what: What, layer: str) -> str:
-    """Under which name the file holds a layer."""
-    return f"{what}/{layer}"
 
 
 def is_stored(path: str | Path) -> bool:
     """Whether a file holds features, by its content."""
-    return _metadata(Path(path)) is not None
-
-
-def _metadata(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            if file.read(16)[8:9] != b"{":
-                return None
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get(KEY)
-    except (OSError, SafetensorError):
-        return None
+    return metadata_of(Path(path)) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,34 +83,9 @@ class Stored:
             CheckpointError: it is none, damaged, or of a later version.
         """
         path = Path(path)
-        text = _metadata(path)
-        if text is None:
-            raise CheckpointError(f"{path}: holds no features; `mixanalysis features` writes such files")
-        try:
-            facts = json.loads(text)
-            if facts["format"] != FORMAT:
-                message = f"{path}: has version {facts['format']} of the format, not {FORMAT}; update mixanalysis"
-                raise CheckpointError(message)
-            layers = tuple(Layer(name, role, size, tuple(aliases)) for name, role, size, aliases in facts["layers"])
-            size, examples = facts["batch_size"], facts["examples"]
-            return cls(
-                facts["label"],
-                Provenance(path, "safetensors", "none", f"stored {facts['what']}"),
-                facts["what"],
-                Kernel(**facts["kernel"]),
-                layers,
-                {int(position): reason for position, reason in facts["reasons"].items()},
-                tuple(min(size, examples - first) for first in range(0, examples, size)),
-                facts["data"],
-                facts["description"],
-                _config(facts),
-                facts["seed"],
-                facts["trained"],
-                "",
-                facts["density"],
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{path}: damaged metadata: {type(error).__name__}: {error}") from None
+        facts = read_facts(path)
+        provenance = Provenance(path, "safetensors", "none", f"stored {facts.what}")
+        return cls(provenance=provenance, **vars(facts))
 
     def only(self, keep: Callable[[str], bool], control: Control = "") -> Stored:
         """With some layers alone, and standing for something.
@@ -197,13 +147,35 @@ class Stored:
                 values.append(None)
                 reasons[position] = "never ran"
                 continue
-            part = self._file.get_slice(tensor_name(self.what, layer.name))[start:stop]
-            value = make(part) if self.what == "features" else _triangle(part, raw.examples)
+            part = self._part(layer, slice(start, stop))
+            value = make(part) if self.what == "features" else self._gram(layer, part, raw)
             if value is None:
                 known = self.reasons.get(position, "not finite")
                 reasons[position] = why_no_gram(part, raw.first) if self.what == "features" else known
             values.append(value)
         return Observation(self.layers, tuple(values), reasons)
+
+    def _part(self, layer: Layer, part: slice) -> Tensor:
+        try:
+            cells: Tensor = self._file.get_slice(tensor_name(self.what, layer.name))[part]
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{self.provenance.path}: can't be read any more: {error}") from None
+        return cells
+
+    def _gram(self, layer: Layer, cells: Tensor, raw: RawBatch) -> Tensor | None:
+        """The lower triangle of a Gram matrix, as `Kernel.triangle` gives it."""
+        if not bool(cells.isfinite().all()):
+            return None
+        n = raw.examples
+        matrix = cells.new_zeros(n, n)
+        matrix[torch.tril_indices(n, n).unbind()] = cells
+        if not _is_gram(matrix):
+            message = (
+                f"{self.provenance.path}: {layer.name} of batch {raw.index} isn't a Gram matrix: it has negative "
+                "eigenvalues; write the file again"
+            )
+            raise CheckpointError(message)
+        return matrix
 
     def _agree(self, raw: RawBatch) -> None:
         path, index = self.provenance.path, raw.index
@@ -221,19 +193,12 @@ class Stored:
             )
 
 
-def _config(facts: Mapping[str, Any]) -> object:
-    if facts["config"] is None or facts["family"] not in FAMILIES:
-        return None
-    return from_dict(FAMILIES[facts["family"]].config, facts["config"])
-
-
-def _triangle(cells: Tensor, n: int) -> Tensor | None:
-    """The lower triangle of a Gram matrix, as `Kernel.triangle` gives it."""
-    if not bool(cells.isfinite().all()):
-        return None
-    matrix = cells.new_zeros(n, n)
-    matrix[torch.tril_indices(n, n).unbind()] = cells
-    return matrix
+def _is_gram(triangle: Tensor) -> bool:
+    """Say whether a lower triangle is that of a positive semidefinite matrix, up to rounding in float32."""
+    matrix = triangle.double()
+    largest = float(matrix.diagonal().abs().max())
+    matrix.diagonal().add_(len(matrix) * torch.finfo(torch.float32).eps * largest or 1.0)
+    return int(torch.linalg.cholesky_ex(matrix).info) == 0
 
 
 def _unseen(raw: RawBatch) -> bool:

@@ -23,7 +23,7 @@ from mixanalysis.similarity.partial_results.features import Reached, Unfinished
 from mixanalysis.similarity.progress import Progress
 from mixanalysis.similarity.sources.batches import RawBatch, raw_batches
 from mixanalysis.similarity.sources.extractors import FeatureExtractor
-from mixanalysis.similarity.sources.feature_files.read import DIGESTS, FORMAT, KEY, What, tensor_name, triangle
+from mixanalysis.similarity.sources.feature_files.metadata import DIGESTS, FORMAT, KEY, What, tensor_name, triangle
 from mixanalysis.similarity.sources.feature_files.tensor_file import Spec, TensorFile
 from mixanalysis.similarity.sources.source import Layer
 
