@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mixanalysis
 import mixanalysis_cli
+from mixanalysis.families import DECLARATIONS
 
 PACKAGE = Path(mixanalysis.__file__).parent
 COMMANDS = Path(mixanalysis_cli.__file__).parent
@@ -158,6 +159,29 @@ def test_what_all_sections_share_knows_none_of_them():
             for name in modules_of(path):
                 for other in others:
                     assert not f"{name}.".startswith(f"mixanalysis.report.{other}."), f"{path}: knows of {other}"
+
+
+def test_a_family_is_named_in_its_folder_and_the_registry_alone():
+    """Names that are no ordinary words; a paper's experiments train some of them."""
+    folders = (
+        "resmlp",
+        "gmlp",
+        "paramixer",
+        "patch_mlp_mixer",
+        "ninformer",
+        "permutator",
+        "wide_mlp",
+        "mlp_chain",
+        "pk",
+    )
+    sizes = {folder: DECLARATIONS[f"mixanalysis.families.{folder}"].sizes for folder in folders}
+    for path in [*PACKAGE.rglob("*.py"), *COMMANDS.rglob("*.py")]:
+        if path == FAMILIES / "__init__.py" or path.is_relative_to(PACKAGE / "papers"):
+            continue
+        text = path.read_text(encoding="utf-8").lower()
+        for folder, names in sizes.items():
+            if not path.is_relative_to(FAMILIES / folder):
+                assert [name for name in names if name in text] == [], f"{path}: names a family of {folder}"
 
 
 def test_every_public_name_resolves():

@@ -40,7 +40,7 @@ FOLDERS = (
 DECLARATIONS: dict[str, Declaration] = {
     f"{__name__}.{folder}": import_module(f"{__name__}.{folder}").DECLARATION for folder in FOLDERS
 }
-"""What each folder declares, by its module."""
+"""Declarations of the folders, by their modules."""
 
 SIZES: dict[str, frozenset[str] | None] = {
     name: sizes for declared in DECLARATIONS.values() for name, sizes in declared.sizes.items()

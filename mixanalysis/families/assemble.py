@@ -51,7 +51,7 @@ class Renamed:
         return tensor if view.arrange is None else view.arrange(tensor).contiguous()
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Its shape."""
+        """Shape of the tensor of that name."""
         view = self.views[name]
         shape = self.checkpoint.shape(view.name)
         if view.arrange is None:
@@ -70,7 +70,7 @@ class Renamed:
         return torch.Size(self.shape(name)).numel() if support is None else len(support.values)
 
     def support(self, name: str) -> Support | None:
-        """Its connections, where it has a mask and is a matrix."""
+        """Connections of the tensor of that name, where it has a mask and is a matrix."""
         view = self.views[name]
         support = self.checkpoint.support(view.name)
         if support is None or view.arrange is None:
@@ -87,6 +87,9 @@ class Renamed:
 
 def skeleton(config: Config) -> nn.Module:
     """The module of a configuration without memory for its weights.
+
+    Returns:
+        Its parameters and buffers are on the meta device.
 
     Raises:
         ValueError: the sizes are beyond what a tensor can have.
@@ -117,6 +120,9 @@ def assemble(
         rename: the checkpoint's name for each of the family's own, or a view of the tensor of that name.
         initialised: whether the weights began as this package initialises them.
         training: the training record that the file carries.
+
+    Returns:
+        The network, whose tensors are read when they are asked for.
 
     Raises:
         CheckpointError: tensors are missing, have another shape or kind than the configuration says, or are no
@@ -160,7 +166,7 @@ def label(path: Path) -> str:
 
 
 def _problem(weights: Renamed, name: str, expected: Tensor) -> str:
-    """What is wrong with a tensor, under the checkpoint's name for it; nothing for a sound one."""
+    """The fault of a tensor, under the checkpoint's name for it; nothing for a sound one."""
     theirs = weights.views[name].name
     if name not in weights:
         return f"{theirs} is missing"

@@ -1,4 +1,4 @@
-"""What tensors can't tell: the names by which it is assumed, and the values that each may have."""
+"""Everything that tensors can't tell: the names by which it is assumed, and the values that each may have."""
 
 from __future__ import annotations
 
@@ -53,8 +53,15 @@ ASSUMPTIONS = _with_those_of_families(_SHARED.copy())
 def read(assume: Mapping[str, object]) -> dict[str, Any]:
     """The values of what a user assumes, from Python objects or text.
 
+    Returns:
+        Values by the names of `ASSUMPTIONS`.
+
     Raises:
         UsageError: a name is unknown, or a value isn't one that it may have.
+
+    Examples:
+        >>> read({"norm_eps": "1e-5", "image": "224x160"})
+        {'norm_eps': 1e-05, 'image': (224, 160)}
     """
     values = {}
     for name, given in assume.items():
@@ -77,9 +84,18 @@ def patches_of(count: int, size: int, channels: int, image: Image) -> Patches:
         channels: colour channels.
         image: what is assumed of their height and width.
 
+    Returns:
+        Patches whose `count` is that number.
+
     Raises:
         ValueError: an image of that height and width has another number of patches, or the number isn't a square
             where a square image is assumed.
+
+    Examples:
+        >>> patches_of(6, 4, 3, (8, 12)).input_shape
+        (3, 8, 12)
+        >>> patches_of(9, 4, 3, "square").input_shape
+        (3, 12, 12)
     """
     if image == "square":
         side = math.isqrt(count)

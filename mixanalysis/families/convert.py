@@ -21,7 +21,7 @@ IMAGES = 4
 
 
 class Written(NamedTuple):
-    """What was written.
+    """A file that was written.
 
     Attributes:
         path: the file.

@@ -1,4 +1,4 @@
-"""What a family's folder declares without importing torch, and its parts, imported when they are first asked for."""
+"""Declarations of families' folders, without torch, and parts of them that are imported when first asked for."""
 
 from __future__ import annotations
 
@@ -49,6 +49,9 @@ class Deferred(Mapping[str, T]):
 
     def __getitem__(self, name: str) -> T:
         """The part of that name.
+
+        Returns:
+            As its module has it, the same object each time.
 
         Raises:
             KeyError: there is none.

@@ -50,7 +50,7 @@ class Expansion(Protocol):
         """Memory that these take."""
 
     def state(self) -> dict[str, Tensor]:
-        """Its state dict."""
+        """State dict of the wide network."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Expanded:
     images: int = IMAGES
 
     def facts(self) -> list[tuple[str, str]]:
-        """The same for reading."""
+        """Labelled lines for reading."""
         size = f"{self.connections:,}, which take {_readable(self.bytes)}"
         if self.difference is None:
             return [("file", f"{self.path}, not written"), ("connections", size)]
@@ -95,6 +95,9 @@ def expand(
         seed: of the images.
         dry_run: say how large it would be, and write nothing.
 
+    Returns:
+        What was written, or would be.
+
     Raises:
         UsageError: the network has parts that a wide sparse MLP lacks, or is too large.
         CheckFailedError: the written network isn't equal to the original; nothing was written.
@@ -107,9 +110,9 @@ def expand(
             f"{network.provenance.path}: its wide sparse MLP of width {wide.config.width} has {wide.connections:,} "
             f"connections, which take {_readable(size)}; the limit is {_readable(max_bytes)}, see --max-bytes"
         )
-    found = Expanded(path, wide.connections, size)
+    planned = Expanded(path, wide.connections, size)
     if dry_run:
-        return found
+        return planned
     with atomic_write(path) as temporary:
         save_checkpoint(temporary, wide.config, wide.state(), _record(network))
         difference = _difference(network, load(temporary), wide.dtype, seed)
@@ -133,6 +136,9 @@ def _record(network: Network) -> dict[str, Any]:
 @torch.no_grad()
 def _difference(network: Network, written: Network, dtype: torch.dtype, seed: int) -> float:
     """Largest difference of the logits.
+
+    Returns:
+        In absolute terms, over all images and classes.
 
     Raises:
         CheckFailedError: it is too large.

@@ -1,4 +1,4 @@
-"""What a family is: how its networks are configured, built, and read from their weights."""
+"""A family: how its networks are configured, built, and read from their weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a layout is: the names that it is recognised by, what it assumes, and how its network is put together."""
+"""A layout: the names that it is recognised by, what it assumes, and how its network is put together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mixanalysis.network import Assumed, Network
 
 
 def has_name(checkpoint: Checkpoint, sought: str) -> bool:
-    """Whether a tensor has that name, in which `*` stands for anything."""
+    """True where a tensor has that name, in which `*` stands for anything."""
     return sought in checkpoint or ("*" in sought and bool(matching(checkpoint.names, sought)))
 
 
@@ -58,11 +58,11 @@ class Layout:
     varies: Callable[[Checkpoint], Sequence[str]] = field(default=_none_varies, repr=False)
 
     def lacking(self, checkpoint: Checkpoint) -> tuple[str, ...]:
-        """What is sought and isn't there."""
+        """Names that are sought and aren't there."""
         return tuple(sought for sought in self.sought if not self.finds(checkpoint, sought))
 
     def recognise(self, checkpoint: Checkpoint) -> bool:
-        """Whether the names and shapes are this layout's."""
+        """True where the names and shapes are this layout's."""
         return not self.lacking(checkpoint) and not self.objection(checkpoint)
 
     def network(self, checkpoint: Checkpoint, assume: Mapping[str, object] | None = None) -> Network:
@@ -71,6 +71,9 @@ class Layout:
         Args:
             checkpoint: the tensors.
             assume: values that replace the layout's own of `assumes`.
+
+        Returns:
+            The network, whose provenance has every value that was assumed and who said it.
 
         Raises:
             CheckpointError: the checkpoint isn't of this layout, or tensors are missing or misshaped.
@@ -98,7 +101,7 @@ class Layout:
         return network
 
     def _doubts(self, checkpoint: Checkpoint, network: Network) -> Iterator[str]:
-        """What the layout alone says, and might be otherwise."""
+        """Lines on what the layout alone says, and might be otherwise."""
         assumed = network.provenance.assumed
         untold = {name: assumed[name].value for name in self.varies(checkpoint) if assumed[name].source == "layout"}
         if untold:
@@ -121,15 +124,15 @@ class Layout:
 
 
 def none_fits(checkpoint: Checkpoint, layouts: Sequence[Layout]) -> str:
-    """What was looked for in a checkpoint of no known layout, how much of it was found, and what comes closest."""
-    found = {layout.name: len(layout.sought) - len(layout.lacking(checkpoint)) for layout in layouts}
+    """In words, how many of each layout's names a checkpoint of no known layout has, and which layout comes closest."""
+    present = {layout.name: len(layout.sought) - len(layout.lacking(checkpoint)) for layout in layouts}
     message = f"{checkpoint.path}: no known layout has these tensors ({_some(checkpoint.names)})"
-    near = [layout for layout in layouts if found[layout.name]]
+    near = [layout for layout in layouts if present[layout.name]]
     if not near:
         some = ", ".join(f"{layout.name} ({layout.sought[0]}, ...)" for layout in layouts)
         return f"{message}; found none of the names looked for: {some}"
-    counts = ", ".join(f"{layout.name} {found[layout.name]} of {len(layout.sought)}" for layout in near)
-    closest = max(near, key=lambda layout: found[layout.name] / len(layout.sought))
+    counts = ", ".join(f"{layout.name} {present[layout.name]} of {len(layout.sought)}" for layout in near)
+    closest = max(near, key=lambda layout: present[layout.name] / len(layout.sought))
     return (
         f"{message}; found of the names looked for: {counts}, of {len(layouts) - len(near)} other layouts none; "
         f"closest is {closest.name}, but {closest.why_not(checkpoint)}"

@@ -40,6 +40,9 @@ def load(
             analysed but not run.
         weights: which of raw and averaged (EMA) weights to take, as `open_checkpoint` has it.
 
+    Returns:
+        The network, its weights unread.
+
     Raises:
         CheckpointError: the file can't be read, no layout or more than one fits, or tensors are missing,
             misshaped or not finite.
@@ -80,11 +83,11 @@ def _choose(checkpoint: Checkpoint, name: str | None) -> Layout | str:
         if name not in LAYOUTS:
             raise UsageError(f"unknown layout {name!r}; known are {', '.join(LAYOUTS)}{did_you_mean(name, LAYOUTS)}")
         return LAYOUTS[name]
-    found = [layout for layout in LAYOUTS.values() if layout.recognise(checkpoint)]
-    if len(found) > 1:
-        names = ", ".join(layout.name for layout in found)
+    fitting = [layout for layout in LAYOUTS.values() if layout.recognise(checkpoint)]
+    if len(fitting) > 1:
+        names = ", ".join(layout.name for layout in fitting)
         raise CheckpointError(f"{checkpoint.path}: fits several layouts ({names}); name one with --layout")
-    return found[0] if found else none_fits(checkpoint, tuple(LAYOUTS.values()))
+    return fitting[0] if fitting else none_fits(checkpoint, tuple(LAYOUTS.values()))
 
 
 def load_all(
@@ -101,8 +104,12 @@ def load_all(
     and a file that is given twice is numbered. The arguments are those of `load`, but what is assumed is assumed of
     those networks alone whose layouts leave it open.
 
+    Returns:
+        The networks in the order of the paths.
+
     Raises:
-        CheckpointError, UsageError: as `load`; UsageError too where no network's layout leaves open what is assumed.
+        CheckpointError: as `load`.
+        UsageError: as `load`, and where no network's layout leaves open what is assumed.
     """
     wanted = read(assume or {})
     networks = []
@@ -121,7 +128,7 @@ def load_all(
 
 
 def with_unique_labels(networks: Sequence[Labelled]) -> list[Labelled]:
-    """The same with labels that differ, as `load_all` gives them; of any dataclass with `label` and `provenance`."""
+    """Networks with labels that differ, as `load_all` gives them; of any dataclass with `label` and `provenance`."""
     labels = [network.label for network in networks]
     shared = {name for name in labels if labels.count(name) > 1}
     parents = [network.provenance.path.resolve().parent.name for network in networks]

@@ -20,18 +20,21 @@ SOUGHT = f"safetensors metadata `{METADATA_KEY}`"
 def network(checkpoint: Checkpoint, _assumed: Mapping[str, Any]) -> Network:
     """The network.
 
+    Returns:
+        The network, with the training record that the file carries.
+
     Raises:
         CheckpointError: the format is a later one, the metadata are damaged, or the tensors don't fit them.
     """
     path = checkpoint.path
     try:
-        found = description(checkpoint.metadata) or {}
+        described = description(checkpoint.metadata) or {}
     except ValueError as error:
         raise CheckpointError(f"{path}: damaged metadata: {error}") from None
-    if found.get("format") != FORMAT:
-        version = found.get("format")
+    if described.get("format") != FORMAT:
+        version = described.get("format")
         raise CheckpointError(f"{path}: has version {version} of the format, not {FORMAT}; update mixanalysis")
-    config = _config(checkpoint, found)
+    config = _config(checkpoint, described)
     try:
         expected = set(skeleton(config).state_dict())
     except ValueError as error:
@@ -46,7 +49,7 @@ def network(checkpoint: Checkpoint, _assumed: Mapping[str, Any]) -> Network:
             some = ", ".join(sorted(names)[:3]) + (f", and {len(names) - 3} more" if len(names) > 3 else "")
             raise CheckpointError(f"{path}: {what}: {some}")
     # without a training record the weights came from elsewhere
-    training = found["training"]
+    training = described["training"]
     return assemble(checkpoint, config, layout=NAME, initialised=bool(training), training=training)
 
 
@@ -54,13 +57,13 @@ LAYOUT = Layout(NAME, (SOUGHT,), network, finds=lambda checkpoint, _sought: META
 LAYOUTS = (LAYOUT,)
 
 
-def _config(checkpoint: Checkpoint, found: dict[str, Any]) -> Config:
-    family = found.get("family")
+def _config(checkpoint: Checkpoint, described: dict[str, Any]) -> Config:
+    family = described.get("family")
     if not isinstance(family, str) or family not in FAMILIES:
         message = f"{checkpoint.path}: unknown family {family!r}; known are {', '.join(FAMILIES)}"
         raise CheckpointError(message)
     try:
-        config: Config = from_dict(FAMILIES[family].config, found.get("config"))
+        config: Config = from_dict(FAMILIES[family].config, described.get("config"))
     except ValueError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from None
     if config.family != family:

@@ -1,4 +1,4 @@
-"""What layouts read alike: patch embeddings, numbers of blocks, names that differ."""
+"""Shapes that layouts read alike: patch embeddings, numbers of blocks, names that differ."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from mixanalysis.families.assume import GUESSED
 def vector_size(checkpoint: Checkpoint, name: str) -> int:
     """Length of a vector.
 
+    Returns:
+        Entries, at least one.
+
     Raises:
         ValueError: there is none of that name, it has other than one axis, or no entries.
     """
@@ -21,6 +24,9 @@ def vector_size(checkpoint: Checkpoint, name: str) -> int:
 
 def matrix_shape(checkpoint: Checkpoint, name: str) -> tuple[int, int]:
     """Shape of a matrix.
+
+    Returns:
+        Rows and columns, both at least one.
 
     Raises:
         ValueError: there is none of that name, it has other than two axes, or no entries.
@@ -31,6 +37,9 @@ def matrix_shape(checkpoint: Checkpoint, name: str) -> tuple[int, int]:
 
 def pointwise_shape(checkpoint: Checkpoint, name: str) -> tuple[int, int]:
     """Outputs and inputs, those of one group, of a convolution of kernel 1 x 1.
+
+    Returns:
+        Both at least one.
 
     Raises:
         ValueError: there is none of that name.
@@ -56,6 +65,9 @@ def _shape(checkpoint: Checkpoint, name: str, axes: int, what: str) -> tuple[int
 def stem_shape(checkpoint: Checkpoint, name: str) -> tuple[int, int, int]:
     """Channels, colours and patch side of a convolution over square patches.
 
+    Returns:
+        The three numbers in that order.
+
     Raises:
         ValueError: it isn't one.
     """
@@ -79,8 +91,15 @@ def colours_of(features: int, asked: int | str) -> int:
         features: pixels times colours.
         asked: the number that is assumed, or `GUESSED`; of three and one never both are possible.
 
+    Returns:
+        Three where that is possible, else one; or the number that is assumed.
+
     Raises:
         ValueError: no such patch has so many features.
+
+    Examples:
+        >>> colours_of(192, GUESSED), colours_of(64, GUESSED), colours_of(50, 2)
+        (3, 1, 2)
     """
     for colours in (3, 1) if asked == GUESSED else (int(asked),):
         if features % colours == 0 and square_root(features // colours):
@@ -98,6 +117,9 @@ def depth(checkpoint: Checkpoint, before: str, after: str = "", first: int = 0) 
         before: what stands before the number.
         after: what follows it and a dot.
         first: number of the first block.
+
+    Returns:
+        Blocks from the first to the last number.
 
     Raises:
         ValueError: there is none, or one is missing before the last.

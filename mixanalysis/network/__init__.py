@@ -1,4 +1,4 @@
-"""What a network is: family, configuration, mixing layers, taps and module; and what families share."""
+"""Networks: family, configuration, mixing layers, taps and module; and what families share."""
 
 from mixanalysis.network.config import Gelu, Patches, from_dict, to_dict
 from mixanalysis.network.network import (

@@ -1,4 +1,4 @@
-"""What every family's configuration shares: the patches of its images, and strict JSON in and out."""
+"""Parts of every family's configuration: the patches of its images, and strict JSON in and out."""
 
 from __future__ import annotations
 
@@ -63,8 +63,15 @@ def positive(config: object, *names: str) -> None:
 def hidden_size(expansion: float, size: int) -> int:
     """Hidden size of an expansion gamma = hidden / size, rounded to an integer.
 
+    Returns:
+        At least one unit.
+
     Raises:
         ValueError: the expansion is not positive, or gives no hidden unit.
+
+    Examples:
+        >>> hidden_size(0.5, 49)
+        24
     """
     hidden = round(expansion * size)
     if hidden < 1:
@@ -85,6 +92,9 @@ def from_dict(cls: type[C], data: object, where: str = "config") -> C:
         cls: a frozen dataclass of numbers, strings, booleans, tuples of one kind of these and nested dataclasses.
         data: what JSON gave.
         where: name of the value, for the message.
+
+    Returns:
+        An instance of that class, checked as its constructor does.
 
     Raises:
         ValueError: a key is unknown or missing, or a value has the wrong type or is out of range.

@@ -39,6 +39,9 @@ def shared_layer(
         role: where it is another than to mix the axis, such as that of a resizing skip.
         swapped: whether it has the other axis' permutations: those of row-major blocks for token mixing, none in the
             column vec for channel mixing.
+
+    Returns:
+        A lift of the matrix, between permutations where it has some.
     """
     out, into = weights.shape(f"{name}.weight")
     return MixingLayer(
@@ -66,6 +69,9 @@ def base_block_layers(
         names: the layers of a mixing block, such as ("fc1", "fc2").
         permuted: whether each stands between permutations.
         resized: whether the first block maps S0 to S tokens, with a skip of its own.
+
+    Returns:
+        Two to four layers of each base block, the resizing skip first.
     """
     copies: dict[Axis, int] = {"token": sizes[1], "channel": sizes[0]}
     layers = [
@@ -112,7 +118,7 @@ def _shared_bias(weights: Weights, name: str, axis: Axis, copies: int, permuted:
 
 
 def _by_rows(axis: Axis, permuted: bool, swapped: bool) -> bool:
-    """Whether the blocks are of the row-major features in an order that the column vec has to be brought to."""
+    """True where the blocks are of the row-major features in an order that the column vec has to be brought to."""
     return permuted or (swapped and axis == "token")
 
 

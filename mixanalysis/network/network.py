@@ -1,4 +1,4 @@
-"""What a checkpoint becomes: a family, its configuration, its mixing layers as operators, and its module."""
+"""A network from a checkpoint: family, configuration, mixing layers as operators, and module."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mixanalysis.network.sparse_linear import csr_matrix
 from mixanalysis.operators import Dense, Operator, coordinates
 
 Role = Literal["token", "channel", "patch", "gate", "expert", "dense", "skip"]
-"""What a layer mixes: tokens, channels, all entries of a patch, everything ("dense"); or what it is for: a factor that
-multiplies another branch ("gate"), one of several maps between which a router chooses ("expert"), the resizing skip
-path of a first block."""
+"""The axis that a layer mixes: tokens, channels, all entries of a patch, everything ("dense"); or what it is for: a
+factor that multiplies another branch ("gate"), one of several maps between which a router chooses ("expert"), the
+resizing skip path of a first block."""
 
 Stage = Literal["in", "out"]
 """Input side of a block (m to gamma m, or its only layer), or output side (gamma m to m)."""
@@ -43,13 +43,13 @@ class Weights(Protocol):
     """Named tensors, read one at a time; a checkpoint is one."""
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is a tensor of that name."""
+        """True where there is a tensor of that name."""
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of that name; a masked weight comes with zeros off its mask."""
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Its shape, without reading it."""
+        """Shape of the tensor, without reading it."""
 
     def connections(self, name: str) -> int:
         """Number of weights that the mask keeps (all of them without a mask)."""
@@ -146,7 +146,7 @@ class Tap:
 
 
 class Assumed(NamedTuple):
-    """What a network's tensors don't tell, and who said it: its layout, by default, its file's record, or the user."""
+    """A value that tensors don't tell, and who said it: the layout, by default, the file's record, or the user."""
 
     value: Any
     source: Literal["layout", "file", "user"]
@@ -176,7 +176,7 @@ class Provenance:
 
 
 class Config(Protocol):
-    """What every family's configuration answers."""
+    """Questions that every family's configuration answers."""
 
     @property
     def family(self) -> str:
@@ -250,7 +250,7 @@ class Network:
 
     @property
     def trained(self) -> bool | None:
-        """Whether the training record tells of at least one epoch that was done; None without a record."""
+        """True where the training record tells of at least one epoch that was done; None without a record."""
         record = self.provenance.training
         epochs = record.get("epochs_done", record.get("epochs"))
         return None if epochs is None else epochs > 0

@@ -1,4 +1,4 @@
-"""What networks on S x C patch features share: sizes, patch embedding, blocks, final norm, pooling, classifier."""
+"""Parts of networks on S x C patch features: sizes, patch embedding, blocks, final norm, pooling, classifier."""
 
 from __future__ import annotations
 

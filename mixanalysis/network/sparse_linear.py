@@ -77,14 +77,19 @@ def csr_matrix(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, 
         columns: int64, shape (nnz,).
         values: shape (nnz,).
         shape: (rows, columns) of the matrix.
+
+    Returns:
+        Indices are int32 where they fit.
     """
     hear_the_announcement()
     index = "int32" if max(len(values), *shape) < _INDEX_LIMIT else "int64"
     places = (rows.numpy().astype(index), columns.numpy().astype(index))
     # scipy sorts in linear time, and what it sorts are the numbers of the connections
     numbers: NDArray[np.int64] = np.arange(len(values))
-    found = csr_array((numbers, places), shape=shape)
-    starts, sorted_columns, order = (torch.from_numpy(part) for part in (found.indptr, found.indices, found.data))
+    compressed = csr_array((numbers, places), shape=shape)
+    starts, sorted_columns, order = (
+        torch.from_numpy(part) for part in (compressed.indptr, compressed.indices, compressed.data)
+    )
     return _csr(starts, sorted_columns, values.detach()[order], shape)
 
 

@@ -127,6 +127,9 @@ def structured_layer(
         block: index of its mixing block.
         axis: what it mixes.
         copies: length of the other axis.
+
+    Returns:
+        A lift of the structured matrix.
     """
     stage: Stage = "out" if name.endswith("fc2") else "in"
     return MixingLayer(

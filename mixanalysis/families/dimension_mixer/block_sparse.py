@@ -91,8 +91,15 @@ class ButterflyFactor(nn.Module):
 def block_root(size: int) -> int:
     """The b of b^2 features.
 
+    Returns:
+        The square root of the size.
+
     Raises:
         ValueError: the size is no square number.
+
+    Examples:
+        >>> block_root(49)
+        7
     """
     root = math.isqrt(size)
     if root**2 != size:

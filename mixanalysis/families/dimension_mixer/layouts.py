@@ -66,11 +66,11 @@ def _network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
 
 
 def _kind(checkpoint: Checkpoint, mlp: str) -> str:
-    found = [name for name in _KINDS if f"{_BLOCK}{mlp}{name}" in checkpoint]
-    if len(found) != 1:
+    kinds = [name for name in _KINDS if f"{_BLOCK}{mlp}{name}" in checkpoint]
+    if len(kinds) != 1:
         msg = f"its {_BLOCK}{mlp} is neither dense nor sparse_linear nor sparse_mlp"
         raise ValueError(msg)
-    return found[0]
+    return kinds[0]
 
 
 _OURS = renaming(

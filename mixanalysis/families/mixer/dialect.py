@@ -37,8 +37,8 @@ class Arrangement(NamedTuple):
     write: Callable[[Tensor], Tensor] | None = None
 
 
-class Found(NamedTuple):
-    """What was found of a dialect in a checkpoint.
+class Whereabouts(NamedTuple):
+    """Where a checkpoint has the modules of a dialect.
 
     Attributes:
         prefix: what stands before all names.
@@ -116,7 +116,7 @@ class Dialect:
 
     @property
     def assumes(self) -> dict[str, Any]:
-        """What its tensors don't tell, and what is assumed of it."""
+        """Everything that its tensors don't tell, and the value that is assumed."""
         assumes: dict[str, Any] = {"gelu": self.gelu, "norm_eps": self.norm_eps, "image": "square"}
         if not self.class_token:
             assumes["pooling"] = "mean"
@@ -133,7 +133,9 @@ class Dialect:
     def sought(self) -> tuple[str, ...]:
         """Names of the weights of the patch embedding, the first block and the final norm."""
         modules = [theirs for ours, theirs in self.modules.items() if ours not in ("stem.norm", "head")]
-        return tuple(self._fill(module, "weight", 0, Found("", 0)) for module in modules if "{after}" not in module)
+        return tuple(
+            self._fill(module, "weight", 0, Whereabouts("", 0)) for module in modules if "{after}" not in module
+        )
 
     def _varies(self, _checkpoint: Checkpoint) -> tuple[str, ...]:
         return self.varies
@@ -141,7 +143,7 @@ class Dialect:
     def _finds(self, checkpoint: Checkpoint, sought: str) -> bool:
         return any(prefix + sought in checkpoint for prefix in self.prefixes)
 
-    def view(self, ours: str, where: Found) -> View:
+    def view(self, ours: str, where: Whereabouts) -> View:
         """Their tensor for one of ours."""
         if ours == "class_token":
             return View(where.prefix + self.class_token)
@@ -162,8 +164,11 @@ class Dialect:
             return self.stem_weight
         return self.matrix if re.search(r"(fc[12]|head)\.weight$", ours) else self.vector
 
-    def find(self, checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Found:
+    def find(self, checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Whereabouts:
         """Where the modules are.
+
+        Returns:
+            Prefix, number of blocks, and the other facts that names follow from.
 
         Raises:
             ValueError: there are no blocks, one of them is missing, or the patches' colours can't be told.
@@ -174,8 +179,8 @@ class Dialect:
         numbered = (re.match(r"([0-9]{1,9})\.weight$", name) for name in checkpoint.names)
         last = max((int(match[1]) for match in numbered if match), default=0)
         # the module behind the last block is the final norm, no head
-        found = Found(prefix, depth, -1 if last == self.first + depth else last)
-        return found._replace(colours=self._colours(checkpoint, assumed)) if self.flat_stem else found
+        where = Whereabouts(prefix, depth, -1 if last == self.first + depth else last)
+        return where._replace(colours=self._colours(checkpoint, assumed)) if self.flat_stem else where
 
     def _depth(self, checkpoint: Checkpoint, prefix: str) -> int:
         """Number of blocks: of those numbers that stand in names of a block's modules."""
@@ -190,7 +195,7 @@ class Dialect:
             raise ValueError(msg)
         return len(blocks)
 
-    def shape(self, checkpoint: Checkpoint, ours: str, where: Found) -> tuple[int, ...]:
+    def shape(self, checkpoint: Checkpoint, ours: str, where: Whereabouts) -> tuple[int, ...]:
         """Shape of one of our tensors; () where it isn't there."""
         weights = Renamed(checkpoint, {ours: self.view(ours, where)})
         return weights.shape(ours) if ours in weights else ()
@@ -198,12 +203,15 @@ class Dialect:
     def config(
         self,
         checkpoint: Checkpoint,
-        where: Found,
+        where: Whereabouts,
         assumed: Mapping[str, Any],
         sizes: MixerSizes,
         structures: Structures = ALL_DENSE,
     ) -> MixerConfig:
         """The configuration, from sizes that the shapes tell and what is assumed.
+
+        Returns:
+            A Mixer's; the pooling is that of the class token where there is one.
 
         Raises:
             ValueError: the patch embedding isn't one of square patches, or no image has that many of them.
@@ -233,7 +241,7 @@ class Dialect:
             structures=structures,
         )
 
-    def _classes(self, checkpoint: Checkpoint, where: Found) -> int:
+    def _classes(self, checkpoint: Checkpoint, where: Whereabouts) -> int:
         name = self.view("head.weight", where).name
         shape = self.shape(checkpoint, "head.weight", where)
         if name in checkpoint and (not shape or shape[0] < 1):
@@ -241,7 +249,7 @@ class Dialect:
             raise ValueError(msg)
         return shape[0] if shape else 0
 
-    def _fill(self, module: str, leaf: str, index: int, where: Found) -> str:
+    def _fill(self, module: str, leaf: str, index: int, where: Whereabouts) -> str:
         if "{kernel}" not in module and "{scale}" not in module:
             module += ".{leaf}"
         name = module.format(
@@ -255,7 +263,7 @@ class Dialect:
         return where.prefix + name
 
     def _colours(self, checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> int:
-        name = self._fill(self.stem, "weight", 0, Found("", 0))
+        name = self._fill(self.stem, "weight", 0, Whereabouts("", 0))
         numbers = (*checkpoint.shape(name), 0, 0)[1]
         asked = assumed["colours"]
         for colours in (3, 1) if asked == GUESSED else (asked,):
@@ -270,6 +278,9 @@ class Dialect:
 
 def network(dialect: Dialect, checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     """The network of a checkpoint in that dialect, all matrices of which are dense.
+
+    Returns:
+        Its tensors are the checkpoint's, arranged as the dialect says.
 
     Raises:
         ValueError: the shapes contradict each other, or what is assumed.

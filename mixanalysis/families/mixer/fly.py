@@ -14,7 +14,7 @@ from typing import Any, Literal
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.families.assemble import assemble
 from mixanalysis.families.layout import Layout
-from mixanalysis.families.mixer.dialect import Found, MixerSizes
+from mixanalysis.families.mixer.dialect import MixerSizes, Whereabouts
 from mixanalysis.families.mixer.projects import TIMM
 from mixanalysis.network import Network, Structure, Structures
 
@@ -27,6 +27,9 @@ _SOUGHT = tuple(name.replace(".weight", ".*") if ".fc" in name else name for nam
 
 def network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     """The network.
+
+    Returns:
+        A Mixer with a structure for each matrix of its blocks.
 
     Raises:
         ValueError: a mixing layer has no bias, from which its size would follow.
@@ -45,9 +48,9 @@ def network(checkpoint: Checkpoint, assumed: Mapping[str, Any]) -> Network:
     return assemble(checkpoint, config, layout=NAME, rename=partial(DIALECT.view, where=where))
 
 
-def _structures(checkpoint: Checkpoint, where: Found, *, shuffle: bool) -> Structures:
+def _structures(checkpoint: Checkpoint, where: Whereabouts, *, shuffle: bool) -> Structures:
     """How each matrix of the first block is made."""
-    found = {}
+    structures = {}
     for axis, fc in _FCS:
         monarch, blocks = (
             DIALECT.shape(checkpoint, f"blocks.0.{axis}.mlp.{fc}.{part}", where) for part in ("blkdiag1", "weight")
@@ -58,20 +61,20 @@ def _structures(checkpoint: Checkpoint, where: Found, *, shuffle: bool) -> Struc
         elif len(blocks) == 3:
             kind, count = "block-diagonal", blocks[0]
         shuffled = shuffle and kind == "block-diagonal"
-        found[f"{axis}_{fc}"] = Structure() if kind == "dense" else Structure(kind, count, shuffled)
-    return Structures(**found)
+        structures[f"{axis}_{fc}"] = Structure() if kind == "dense" else Structure(kind, count, shuffled)
+    return Structures(**structures)
 
 
 def _objection(checkpoint: Checkpoint) -> str:
     names = (f"blocks.0.{axis}.mlp.{fc}.{part}" for axis, fc in _FCS for part in ("weight", "blkdiag1"))
-    blocks = any(len(DIALECT.shape(checkpoint, name, Found("", 1))) == 3 for name in names)
+    blocks = any(len(DIALECT.shape(checkpoint, name, Whereabouts("", 1))) == 3 for name in names)
     return "" if blocks else "none of its matrices is kept as blocks"
 
 
 def _varies(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Whether block-diagonal matrices shuffle their inputs; Monarch matrices always do."""
+    """The shuffle, which block-diagonal matrices may have or not; Monarch matrices always do."""
     names = (f"blocks.0.{axis}.mlp.{fc}.weight" for axis, fc in _FCS)
-    blocks = any(len(DIALECT.shape(checkpoint, name, Found("", 1))) == 3 for name in names)
+    blocks = any(len(DIALECT.shape(checkpoint, name, Whereabouts("", 1))) == 3 for name in names)
     return ("shuffle",) if blocks else ()
 
 

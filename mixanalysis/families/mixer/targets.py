@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mixanalysis.families.convert import Target, masked
-from mixanalysis.families.mixer.dialect import Dialect, Found
+from mixanalysis.families.mixer.dialect import Dialect, Whereabouts
 from mixanalysis.families.mixer.network import MixerConfig
 from mixanalysis.families.mixer.projects import FLAX, TIMM
 from mixanalysis.network import Network
@@ -25,7 +25,7 @@ Save = Callable[[Path, Path, Mapping[str, Tensor]], None]
 def _state(dialect: Dialect, network: Network) -> dict[str, Tensor]:
     """The state under the dialect's names."""
     state = {}
-    where = Found("", network.config.depth)  # type: ignore[attr-defined]
+    where = Whereabouts("", network.config.depth)  # type: ignore[attr-defined]
     for ours, tensor in network.module().state_dict().items():
         arrangement = dialect.arrangement(ours)
         write = None if arrangement is None else arrangement.write
@@ -34,7 +34,7 @@ def _state(dialect: Dialect, network: Network) -> dict[str, Tensor]:
 
 
 def _untold(dialect: Dialect, network: Network) -> dict[str, str]:
-    """What the tensors don't tell and the dialect takes for something else, as `--assume` wants it."""
+    """Everything that tensors don't tell and the dialect takes for something else, as `--assume` wants it."""
     config: Any = network.config
     untold = {}
     if config.gelu != dialect.gelu:
@@ -49,7 +49,7 @@ def _untold(dialect: Dialect, network: Network) -> dict[str, str]:
 
 
 def _cannot(network: Network, *, stem_norm: bool) -> list[str]:
-    """What of a network a plain Mixer doesn't have."""
+    """Parts of a network that a plain Mixer doesn't have."""
     config = network.config
     if network.family != "mixer" or not isinstance(config, MixerConfig):
         return [f"a {network.family}: it holds plain Mixers alone"]
@@ -88,7 +88,7 @@ def _save_timm(temporary: Path, path: Path, state: Mapping[str, Tensor]) -> None
 
 
 def _save_npz(temporary: Path, _path: Path, state: Mapping[str, Tensor]) -> None:
-    """What numpy.savez writes, with slashes in names."""
+    """An archive as numpy.savez writes it, with slashes in names."""
     with zipfile.ZipFile(temporary, "w") as archive:
         for name, tensor in state.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:

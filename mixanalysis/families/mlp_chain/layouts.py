@@ -90,7 +90,7 @@ def _modules(norm: Module | None, links: list[Link]) -> list[Module]:
 
 
 def _has_silent_numbers(known: list[Module]) -> bool:
-    """Whether modules are numbered and some numbers have no tensors, as those of activations in an `nn.Sequential`."""
+    """True where modules are numbered, and some numbers have no tensors, as activations of an `nn.Sequential`."""
     numbers = sorted(module.numbers for module in known)
     if len({module.pattern for module in known}) > 1 or not all(numbers):
         return False
@@ -102,13 +102,13 @@ def _next(numbers: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _adjacent(link: Link, after: Link) -> bool:
-    """Whether the next linear layer follows at once, without room for an activation."""
+    """True where the next linear layer follows at once, without room for an activation."""
     between = [link.linear, *([link.norm] if link.norm else []), after.linear]
     return all(b.numbers == _next(a.numbers) for a, b in pairwise(between))
 
 
 def _norm_last(link: Link, norms: str, *, numbered: bool) -> bool:
-    """Whether the norm comes after the activation."""
+    """True where the norm comes after the activation."""
     if link.norm is None:
         return False
     if norms != TOLD:
@@ -118,6 +118,9 @@ def _norm_last(link: Link, norms: str, *, numbered: bool) -> bool:
 
 def _patches(inputs: int, image: tuple[int, int] | str, colours: int | str) -> Patches:
     """Images of so many numbers.
+
+    Returns:
+        One patch a pixel; one row of pixels where nothing is assumed and no square is possible.
 
     Raises:
         ValueError: what is assumed of them contradicts their number.

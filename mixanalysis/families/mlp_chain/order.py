@@ -62,10 +62,10 @@ def modules(checkpoint: Checkpoint) -> tuple[Module, ...]:
     for name in checkpoint.names:
         module, _, leaf = name.rpartition(".")
         leaves[module].add(leaf)
-    found = [_module(checkpoint, name, frozenset(parts)) for name, parts in leaves.items()]
-    known = tuple(module for module in found if module is not None)
+    every = [_module(checkpoint, name, frozenset(parts)) for name, parts in leaves.items()]
+    known = tuple(module for module in every if module is not None)
     linear = sum(module.kind == "linear" for module in known)
-    return known if len(known) == len(found) and linear > 1 else ()
+    return known if len(known) == len(every) and linear > 1 else ()
 
 
 def _module(checkpoint: Checkpoint, name: str, leaves: frozenset[str]) -> Module | None:
@@ -121,7 +121,7 @@ def chain(known: Sequence[Module], *, ordered: bool) -> tuple[Module | None, lis
 
 
 def _ascending(linear: Sequence[Module]) -> bool:
-    """Whether layers whose names differ in numbers alone stand in the order of these."""
+    """True where layers whose names differ in numbers alone stand in the order of these."""
     last: dict[str, tuple[int, ...]] = {}
     for module in linear:
         if module.numbers < last.get(module.pattern, ()):
@@ -141,6 +141,9 @@ def _gap(linear: Sequence[Module]) -> str:
 def _orders(linear: Sequence[Module]) -> Iterator[list[Module]]:
     """Up to two orders in which shapes fit and numbers ascend.
 
+    Yields:
+        All linear layers in forward order.
+
     Raises:
         ValueError: the search takes too long.
     """
@@ -149,7 +152,7 @@ def _orders(linear: Sequence[Module]) -> Iterator[list[Module]]:
         waiting[module.pattern].append(module)
     places = dict.fromkeys(waiting, 0)
     order: list[Module] = []
-    steps = found = 0
+    steps = orders = 0
     # a stack of the choices that are left at each place, so that long chains need no recursion
     choices = [[queue[0] for queue in waiting.values()]]
     while choices:
@@ -167,8 +170,8 @@ def _orders(linear: Sequence[Module]) -> Iterator[list[Module]]:
         places[module.pattern] += 1
         if len(order) == len(linear):
             yield list(order)
-            found += 1
-            if found == 2:
+            orders += 1
+            if orders == 2:
                 return
         heads = [queue[places[name]] for name, queue in waiting.items() if places[name] < len(queue)]
         choices.append([head for head in heads if head.inputs == module.outputs])
@@ -176,6 +179,9 @@ def _orders(linear: Sequence[Module]) -> Iterator[list[Module]]:
 
 def _norms_in_turn(known: Sequence[Module]) -> tuple[Module | None, list[Link]]:
     """Each norm behind the linear layer that stands before it.
+
+    Returns:
+        The norm of the input where there is one, and the linear layers with theirs.
 
     Raises:
         ValueError: a norm has another size, or follows another norm.
@@ -205,6 +211,9 @@ def _norms_in_turn(known: Sequence[Module]) -> tuple[Module | None, list[Link]]:
 def _norms_by_name(linear: Sequence[Module], norms: Sequence[Module]) -> tuple[Module | None, list[Link]]:
     """Each norm behind the linear layer that its name and its size tell.
 
+    Returns:
+        The norm of the input where there is one, and the linear layers with theirs.
+
     Raises:
         ValueError: they don't tell it.
     """
@@ -220,6 +229,9 @@ def _norms_by_name(linear: Sequence[Module], norms: Sequence[Module]) -> tuple[M
 
 def _place(linear: Sequence[Module], norm: Module) -> int:
     """Index of the linear layer before a norm; -1 for one of the input.
+
+    Returns:
+        Place in the sequence of linear layers.
 
     Raises:
         ValueError: it can't be told.

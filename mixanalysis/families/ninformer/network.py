@@ -113,17 +113,17 @@ def _layers(config: NiNformerConfig, weights: Weights) -> Iterator[MixingLayer]:
 
 def taps(config: NiNformerConfig) -> tuple[Tap, ...]:
     """The mixing blocks, those of the inner Mixer before the gated sum that they are a part of."""
-    found = []
+    blocks = []
     for index in range(config.depth):
         block = f"blocks.{index}"
         inner = f"{block}.gate.mlp.mixer"
-        found += [
+        blocks += [
             Tap(f"{index}.token", "token", f"{inner}.token.mlp", f"{inner}.token"),
             Tap(f"{index}.channel", "channel", f"{inner}.channel.mlp", f"{inner}.channel"),
             Tap(f"{index}.gate", "gate", f"{block}.gate.mlp", f"{block}.gate"),
             Tap(f"{index}.ffn", "channel", f"{block}.ffn.mlp", f"{block}.ffn"),
         ]
-    return tuple(found)
+    return tuple(blocks)
 
 
 FAMILIES = {"ninformer": Family(NiNformerConfig, ninformer, mixing_layers, taps)}

@@ -82,7 +82,7 @@ def _theirs(config: ParaMixerConfig) -> Callable[[str], str]:
 
 
 def _told(layout: str, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What timm's record of the training says: the model's name, and arguments that override what it stands for."""
+    """Values from timm's record of the training: by the model's name, and by arguments that override it."""
     said = checkpoint.record
     model = next((name for key in _MODEL if _MODELS.match(name := str(said.get(key, "")))), "")
     told: dict[str, Any] = {}

@@ -129,6 +129,9 @@ def mixing_layers(config: ParaMixerConfig, weights: Weights) -> tuple[MixingLaye
 
     The output matrix of a symmetric MLP is the transpose of the input matrix, and is called `fc1.T`; that of an
     asymmetric one is W1^T + W2.
+
+    Returns:
+        Four layers of a block, two to an axis.
     """
     taps_of_block = 1 if config.parallel else 2
     layers: list[MixingLayer] = []
@@ -174,18 +177,18 @@ def _asymmetric(weights: Weights, path: str, axis: Axis, copies: int) -> Operato
 
 def taps(config: ParaMixerConfig) -> tuple[Tap, ...]:
     """The mixing blocks in forward order, every repetition for itself; a parallel one mixes both axes."""
-    found = []
+    blocks = []
     for index in range(config.depth * config.iterations):
         block, repetition = divmod(index, config.iterations)
         name = f"{block}.{repetition}" if config.iterations > 1 else f"{block}"
         path = f"blocks.{index}"
         if config.parallel:
-            found.append(Tap(name, "dense", f"{path}.mlp", path))
+            blocks.append(Tap(name, "dense", f"{path}.mlp", path))
         else:
-            found += [
+            blocks += [
                 Tap(f"{name}.{role}", role, f"{path}.{role}.mlp", f"{path}.{role}") for role in ROLES_OF_BASE_BLOCK
             ]
-    return tuple(found)
+    return tuple(blocks)
 
 
 FAMILIES = {"paramixer": Family(ParaMixerConfig, paramixer, mixing_layers, taps)}

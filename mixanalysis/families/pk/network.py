@@ -134,7 +134,7 @@ class PKConfig:
         return _NORMAL[_axis(block)] if kind == "normal" else kind
 
     def order(self, block: int) -> Order:
-        """The same as a `SharedLinear` has it."""
+        """The permutations of a mixing block as a `SharedLinear` takes them."""
         kind = self.kind(block)
         if kind == "random":
             return "random"

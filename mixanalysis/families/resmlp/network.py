@@ -88,6 +88,9 @@ def mixing_layers(config: ResMLPConfig, weights: Weights) -> tuple[MixingLayer, 
 
     On vec(features) token mixing is diag(g1 alpha1) kron W; channel mixing is (V1 diag(alpha2)) kron I, then
     (diag(g2) V2) kron I. So token mixing and the whole linear part of a branch act on the block's own input.
+
+    Returns:
+        Three layers of a block: the token mixing and both matrices of the channel mixing.
     """
     copies = {"token": config.channels, "channel": config.tokens}
     return tuple(

@@ -42,6 +42,9 @@ def network(checkpoint: Checkpoint, why: str) -> Network:
         checkpoint: any checkpoint.
         why: why its architecture isn't known, for whoever asks for the module.
 
+    Returns:
+        A network of layers and no module.
+
     Raises:
         CheckpointError: no tensor is a matrix.
     """

@@ -109,7 +109,7 @@ class Expansion:
 
     @property
     def bytes(self) -> int:
-        """What its sparse layers take: a value and an index of 4 bytes a connection, a bias and 8 bytes a row."""
+        """Memory of its sparse layers: a value and an index of 4 bytes a connection, a bias and 8 bytes a row."""
         value = torch.finfo(self.dtype).bits // 8
         rows = [layer.shape[0] for layer in self.network.layers]
         return self.connections * (value + 4) + (sum(rows) + self._embedded) * (value + 8)
@@ -124,7 +124,7 @@ class Expansion:
 
     @property
     def _stacked(self) -> bool:
-        """Whether features are S x C matrices, rather than vectors from the start."""
+        """True where features are S x C matrices, rather than vectors from the start."""
         return self.network.taps[0].role != "dense"
 
     @property
@@ -147,10 +147,10 @@ class Expansion:
 
     @property
     def _eps(self) -> float:
-        found = {part.eps for part in self._module.modules() if isinstance(part, nn.LayerNorm)}
-        if len(found) > 1:
-            self._cannot(f"its LayerNorms have several epsilons ({', '.join(map(str, sorted(found)))})")
-        return found.pop() if found else 1e-6
+        epsilons = {part.eps for part in self._module.modules() if isinstance(part, nn.LayerNorm)}
+        if len(epsilons) > 1:
+            self._cannot(f"its LayerNorms have several epsilons ({', '.join(map(str, sorted(epsilons)))})")
+        return epsilons.pop() if epsilons else 1e-6
 
     def _cannot(self, why: str) -> NoReturn:
         path, family = self.network.provenance.path, self.network.family

@@ -234,6 +234,9 @@ def mixing_layers(config: WideSparseConfig, weights: Weights) -> tuple[MixingLay
     """The layers in forward order, from a checkpoint under the module's names.
 
     No initialisation is declared: the connections of a shared weight are copies of each other.
+
+    Returns:
+        One or two layers of each block, and the resizing skips.
     """
     layers = []
     for index, (block, tap) in enumerate(zip(config.blocks, taps(config), strict=True)):

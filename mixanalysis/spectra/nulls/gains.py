@@ -1,4 +1,4 @@
-"""Noise in copies of one matrix, each with a gain of its own, as the channels of a ResMLP have them."""
+"""Noise in copies of one matrix, each with a gain of its own, as channels behind a layer scale have them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mixanalysis.spectra.nulls.parts import independent_factor, independent_part
 
 
 def gains(operator: Operator) -> Masked | None:
-    """The diagonal D of a D kron W, gains of copies of one matrix as a ResMLP's channels have them; None for others."""
+    """The diagonal D of a D kron W, gains of copies of one matrix; None for others."""
     left = operator.left if isinstance(operator, Kronecker) else None
     if not isinstance(left, Masked) or left.shape[0] != left.shape[1] or not torch.equal(left.rows, left.columns):
         return None
