@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +14,16 @@ import torch
 from torch import Tensor
 
 from mixanalysis import files
-from mixanalysis.checkpoints import masks
-from mixanalysis.checkpoints.containers import Container
-from mixanalysis.checkpoints.lazy_tensors import DamagedError
-from mixanalysis.checkpoints.opening import open_container
+from mixanalysis.checkpoints import folders, hub
+from mixanalysis.checkpoints.containers import Container, open_file
+from mixanalysis.checkpoints.external_masks import ExternalMasks, external_masks
+from mixanalysis.checkpoints.lazy_tensors import AnyEntry, DamagedError, Entry, SparseEntry
 from mixanalysis.checkpoints.record import record
-from mixanalysis.checkpoints.state_dicts import Unwrapped, Weights, unwrap
-from mixanalysis.checkpoints.weights import MaskedWeight, Stored, Weight, ZerosAsMask
-from mixanalysis.errors import CheckpointError
+from mixanalysis.checkpoints.resolve import resolve
+from mixanalysis.checkpoints.sparse_weights import SparseTensor
+from mixanalysis.checkpoints.state_dicts import Weights, unwrap
+from mixanalysis.checkpoints.weights import MaskedWeight, Plain, Stored, Weight, ZerosAsMask
+from mixanalysis.errors import CheckpointError, UsageError
 from mixanalysis.network import Support
 
 
@@ -36,40 +39,60 @@ class Checkpoint:
         record: text, numbers and truth values that stand beside the weights, such as "epoch" and "args.model".
         ignored: entries that are not tensors of the network's state.
         weights: which weights were asked for: "auto", "raw" or "ema".
+        key: where the table of weights is, if the user said so.
     """
 
-    def __init__(self, path: Path, container: Container, weights: Weights = "auto") -> None:
-        self.path, self.weights = path, weights
+    def __init__(self, path: Path, container: Container, weights: Weights = "auto", key: str = "") -> None:
+        self.path, self.weights, self.key = path, weights, key
         self.format = container.format
         self.metadata: Mapping[str, str] = container.metadata
         self._files = container.files
         try:
-            found = unwrap(container.content, weights)
-            resolved = masks.resolve({name: Stored(path, name, entry) for name, entry in found.table.items()})
+            self._unwrapped = unwrap(container.content, weights, key)
+            resolved = resolve(self._stored(self._unwrapped.table))
         except DamagedError as error:
             raise CheckpointError(f"{path}: {error}") from None
-        found.steps[:0] = container.steps
-        self._weights: dict[str, Weight] = dict(resolved.weights)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
+        self._unwrapped.steps[:0] = container.steps
+        self._prefixes: tuple[str, ...] = ()
         self._inferred: tuple[str, ...] = ()
-        notes = [*resolved.notes, *self._add_masks(found)]
-        self.wrapper = "; ".join([found.wrapper, *notes])
-        self.ignored = tuple(found.beside)
-        self.record = record(found.extras, self.metadata)
+        masks = self._external_masks(resolved.weights)
+        self._weights: dict[str, Weight] = _masked(path, resolved.weights, masks)
+        self.wrapper = "; ".join([self._unwrapped.wrapper, *resolved.notes, *map(_told, masks)])
+        used = {group.where for group in masks if not group.problem}
+        self.ignored = (*(name for name in self._unwrapped.beside if name not in used), *resolved.parts)
+        self.record = record(self._unwrapped.extras, self.metadata)
 
-    def _add_masks(self, found: Unwrapped) -> list[str]:
-        """Give weights the masks that stand beside the state dict; say where they were, or why they aren't used."""
-        notes = []
-        shapes = {name: weight.fixed_shape for name, weight in self._weights.items()}
-        for listed in masks.beside(found.extras, shapes):
-            if listed.problem:
-                notes.append(f"masks in {listed.where} not used: {listed.problem}")
-                continue
-            for name, entry in listed.masks.items():
-                mask = Stored(self.path, f"{listed.where} > {name}", entry)
-                self._weights[name] = MaskedWeight(self._weights[name], (mask,))
-            notes.append(f"masks from {listed.where}")
-            found.beside = [name for name in found.beside if name != listed.where]
-        return notes
+    def _stored(self, table: Mapping[str, AnyEntry]) -> dict[str, Stored]:
+        return {name: Stored(self.path, name, entry) for name, entry in table.items()}
+
+    def _external_masks(self, weights: Mapping[str, Weight]) -> list[ExternalMasks]:
+        return external_masks(self._unwrapped.extras, {name: weight.fixed_shape for name, weight in weights.items()})
+
+    def readings(self) -> Iterator[Checkpoint]:
+        """The ways to read the names, for a user's own network: with prefixes left on, masks as tensors of their own.
+
+        Yields:
+            This checkpoint; then with one prefix more of those that were taken off, each with its tensors as weights
+            (masked, normed) and as they are stored.
+        """
+        yield self
+        for table in reversed(self._unwrapped.stages):
+            stored = self._stored(table)
+            plain = {name: _unresolved(each) for name, each in stored.items()}
+            for weights in (self._resolved(stored), plain):
+                if weights:
+                    other = copy(self)
+                    other._weights = weights
+                    yield other
+
+    def _resolved(self, stored: Mapping[str, Stored]) -> dict[str, Weight]:
+        try:
+            weights = resolve(stored).weights
+        except DamagedError:
+            return {}
+        return _masked(self.path, weights, self._external_masks(weights))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,7 +101,7 @@ class Checkpoint:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # another process opens the file anew
-        return _reopened, (self.path, self.weights, self._inferred)
+        return _reopened, (self.path, self.weights, self.key, self._prefixes, self._inferred)
 
     def __contains__(self, name: object) -> bool:
         return name in self._weights
@@ -98,6 +121,26 @@ class Checkpoint:
             CheckpointError: it is one that isn't read.
         """
         return self._weights[name].dtype
+
+    def unreadable(self, name: str) -> str:
+        """What a tensor has in place of a dtype that is read, such as "the dtype complex64"; or nothing."""
+        weight = self._weights[name]
+        if not isinstance(weight, Plain):
+            return ""
+        entry = weight.stored.entry
+        return entry.kind if isinstance(entry, Entry) and entry.dtype is None else ""
+
+    def buffer(self, name: str) -> Tensor:
+        """A tensor that is no weight, such as a causal mask; infinite values are no sign of damage there.
+
+        Raises:
+            KeyError: there is no such tensor.
+            CheckpointError: it is damaged.
+        """
+        weight = self._weights[name]
+        if isinstance(weight, Plain) and isinstance(weight.stored.entry, Entry):
+            return weight.stored.load(weight.stored.entry)
+        return weight.tensor()
 
     def tensor(self, name: str) -> Tensor:
         """A weight, zero off its mask.
@@ -140,6 +183,40 @@ class Checkpoint:
             other.wrapper = f"{self.wrapper}; zeros taken for the masks of {', '.join(wanted)}"
         return other
 
+    def below(self, prefix: str) -> Checkpoint:
+        """Keep the tensors below a prefix of their names alone, without it.
+
+        Args:
+            prefix: such as "backbone"; the dot after it may be left out.
+
+        Returns:
+            A checkpoint whose other tensors are listed in `ignored`.
+
+        Raises:
+            UsageError: there is no tensor of such a name.
+        """
+        prefix = prefix if prefix.endswith(".") else f"{prefix}."
+        weights = {name.removeprefix(prefix): each for name, each in self._weights.items() if name.startswith(prefix)}
+        if not weights:
+            raise UsageError(f"{self.path}: no tensor's name begins with {prefix}{self._prefixes_told()}")
+        other = copy(self)
+        other._weights = weights
+        other._prefixes = (*self._prefixes, prefix)
+        other._inferred = tuple(name.removeprefix(prefix) for name in self._inferred if name.startswith(prefix))
+        other.ignored = (*self.ignored, *(name for name in self._weights if not name.startswith(prefix)))
+        first, *notes = self.wrapper.split("; ")
+        other.wrapper = "; ".join([prefix if first == "none" else f"{first} > {prefix}", *notes])
+        return other
+
+    @property
+    def heads(self) -> Mapping[str, int]:
+        """First parts of the names, up to their dots, with the number of tensors below each."""
+        return Counter(f"{name.partition('.')[0]}." for name in self._weights if "." in name)
+
+    def _prefixes_told(self) -> str:
+        heads = [f"{head} ({count})" for head, count in Counter(self.heads).most_common(5)]
+        return f"; names begin with {', '.join(heads)}" if heads else ""
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the file.
@@ -157,7 +234,7 @@ def _digest(paths: tuple[Path, ...]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def open_checkpoint(path: str | Path, weights: Weights = "auto") -> Checkpoint:
+def open_checkpoint(path: str | Path, weights: Weights = "auto", *, key: str = "", prefix: str = "") -> Checkpoint:
     """Open a checkpoint; tensors are read when asked for, and no code in it is ever run.
 
     Args:
@@ -166,16 +243,57 @@ def open_checkpoint(path: str | Path, weights: Weights = "auto") -> Checkpoint:
             ``hf://owner/name[@revision][/file]``.
         weights: which weights to take where the file holds raw and averaged (EMA) ones: "auto" takes the averaged
             ones, which are what a training evaluates and publishes; "raw" and "ema" insist.
+        key: where in the file the table of weights is, keys joined by dots, such as "trainer.network"; found by the
+            usual keys by default.
+        prefix: take the tensors below this prefix of their names alone, such as "backbone"; all by default.
+
+    Returns:
+        The checkpoint.
 
     Raises:
         CheckpointError: the file is missing, unreadable, truncated, of a kind that isn't read, would need code to be
             run, or doesn't hold the weights that are asked for.
-        UsageError: `weights` is none of its three values, or the name on the hub is none.
+        UsageError: `weights` is none of its three values, the name on the hub is none, or there are no weights under
+            `key` or `prefix`.
     """
-    path, container = open_container(path)
-    return Checkpoint(path, container, weights)
+    path, container = _container(path)
+    checkpoint = Checkpoint(path, container, weights, key)
+    return checkpoint.below(prefix) if prefix else checkpoint
 
 
-def _reopened(path: Path, weights: Weights, inferred: tuple[str, ...]) -> Checkpoint:
-    checkpoint = open_checkpoint(path, weights)
+def _container(source: str | Path) -> tuple[Path, Container]:
+    """The path to show, and what is there."""
+    if (name := hub.parse(source)) is not None:
+        return name.path, hub.open_hub(name)
+    path = Path(source)
+    if path.is_dir():
+        return path, folders.open_folder(path)
+    if path.name.endswith(folders.INDEX_ENDING):
+        return path, folders.open_index(path)
+    return path, open_file(path)
+
+
+def _reopened(
+    path: Path, weights: Weights, key: str, prefixes: tuple[str, ...], inferred: tuple[str, ...]
+) -> Checkpoint:
+    checkpoint = open_checkpoint(path, weights, key=key)
+    for prefix in prefixes:
+        checkpoint = checkpoint.below(prefix)
     return checkpoint.with_inferred_masks(inferred) if inferred else checkpoint
+
+
+def _unresolved(stored: Stored) -> Weight:
+    return SparseTensor(stored, stored.entry) if isinstance(stored.entry, SparseEntry) else Plain(stored)
+
+
+def _masked(path: Path, weights: Mapping[str, Weight], masks: Iterable[ExternalMasks]) -> dict[str, Weight]:
+    """The weights, those with external masks masked."""
+    masked = dict(weights)
+    for group in masks:
+        for name, entry in group.masks.items():
+            masked[name] = MaskedWeight(masked[name], (Stored(path, f"{group.where} > {name}", entry),))
+    return masked
+
+
+def _told(masks: ExternalMasks) -> str:
+    return f"masks in {masks.where} not used: {masks.problem}" if masks.problem else f"masks from {masks.where}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mixanalysis.checkpoints import npz_files, safetensors_files, zips
+from mixanalysis.checkpoints.foreign_files import described, described_zip
 from mixanalysis.checkpoints.lazy_tensors import MEBIBYTE, DamagedError
 from mixanalysis.checkpoints.pickles import BlockedError
 from mixanalysis.checkpoints.torch_files import PICKLED_MAGIC, Stream, Window, attributes, mapped
@@ -44,7 +45,7 @@ def open_file(path: Path) -> Container:
     try:
         size = regular_size(path)
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(512)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint{_near(path)}") from None
     except (OSError, ValueError) as error:
@@ -65,6 +66,8 @@ def open_file(path: Path) -> Container:
             "save the plain state_dict() with torch.save or safetensors instead"
         )
         raise CheckpointError(message)
+    if kind := described(head):
+        raise CheckpointError(f"{path}: not a checkpoint but {kind}")
     raise CheckpointError(f"{path}: not a checkpoint: neither a safetensors file nor one of torch.save or numpy.savez")
 
 
@@ -113,8 +116,7 @@ def _open_zip(path: Path) -> Container:
         content: dict[str, object] = {name: None for name in members if not name.endswith(".npy")}
         return Container("npz", content | npz_files.entries(data, members), (path,))
     if not pickled:
-        message = "a zip file, but not one of torch.save (it holds no data.pkl) nor of numpy.savez (no arrays)"
-        raise CheckpointError(f"{path}: {message}")
+        raise CheckpointError(f"{path}: {described_zip(members)}")
     window = Window(data, 0, len(data))
     if window.script:
         return _script(path, window)

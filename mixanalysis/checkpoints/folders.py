@@ -11,6 +11,7 @@ from typing import Any
 
 from mixanalysis.checkpoints import dcp
 from mixanalysis.checkpoints.containers import Container, open_file, told
+from mixanalysis.checkpoints.foreign_files import described_folder
 from mixanalysis.checkpoints.lazy_tensors import MEBIBYTE, AnyEntry, DamagedError, Entry, SparseEntry
 from mixanalysis.checkpoints.safe_paths import inside
 from mixanalysis.errors import CheckpointError
@@ -41,15 +42,17 @@ def open_folder(folder: Path) -> Container:
     if "latest" in names or any(_RANK.fullmatch(name) for name in names):
         return _deepspeed(folder, names)
     known = [name for name in MODEL_FILES if name in names]
-    found = known[:1] or [name for name in names if name.endswith(_ENDINGS) and not _NOT_MODELS.match(name)]
-    if len(found) > 1:
-        some = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+    chosen = known[:1] or [name for name in names if name.endswith(_ENDINGS) and not _NOT_MODELS.match(name)]
+    if len(chosen) > 1:
+        some = ", ".join(chosen[:5]) + (", ..." if len(chosen) > 5 else "")
         many = f"give the path of one of them, or {folder / '*'} where a command takes several"
         raise CheckpointError(f"{folder}: is a folder with several checkpoints ({some}); {many}")
-    if not found:
+    if not chosen and (kind := described_folder(names)):
+        raise CheckpointError(f"{folder}: not a checkpoint but {kind}")
+    if not chosen:
         others = f" (it has {', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else " (it is empty)"
         raise CheckpointError(f"{folder}: is a folder without a checkpoint{others}; give the path of a checkpoint file")
-    return with_config(folder, open_member(folder, found[0]))
+    return with_config(folder, open_member(folder, chosen[0]))
 
 
 def open_member(folder: Path, name: str) -> Container:
@@ -154,5 +157,5 @@ def _deepspeed(folder: Path, names: list[str]) -> Container:
     if len(ranks) != 1:
         message = f"the model states of {len(ranks)} model-parallel ranks, expected one (mp_rank_00_model_states.pt)"
         raise CheckpointError(f"{folder}: holds {message}")
-    found = open_file(_checked(folder, ranks[0]))
-    return replace(found, format=f"DeepSpeed, {found.format}", steps=steps)
+    container = open_file(_checked(folder, ranks[0]))
+    return replace(container, format=f"DeepSpeed, {container.format}", steps=steps)

@@ -12,6 +12,9 @@ from torch import Tensor
 
 MEBIBYTE = 2**20
 
+FLOAT8 = frozenset({torch.float8_e4m3fn, torch.float8_e5m2})
+"""Dtypes of eight bits, read as float32, which holds all their values."""
+
 READ_DTYPES = frozenset(
     {
         torch.float64,
@@ -42,12 +45,14 @@ class Entry:
         dtype: its dtype, or None where it is one that isn't read.
         kind: what a dtype that isn't read is called, for messages.
         load: reads it.
+        quantised: whether it is stored in eight bits, which usually needs scales; `dtype` is that of what `load` gives.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype | None
     kind: str
     load: Callable[[], Tensor]
+    quantised: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mixanalysis.checkpoints.lazy_tensors import MEBIBYTE, DamagedError, Entry
+from mixanalysis.checkpoints.lazy_tensors import FLOAT8, MEBIBYTE, DamagedError, Entry
 
 DTYPES = {
     "F64": torch.float64,
@@ -27,6 +27,8 @@ DTYPES = {
 }
 """The dtypes that are read, by safetensors' names for them."""
 
+_FLOAT8 = ("F8_E4M3", "F8_E5M2")
+
 
 def entries(path: Path) -> tuple[dict[str, Entry], Mapping[str, str]]:
     """A file's tensors and its metadata, from its header.
@@ -41,20 +43,22 @@ def entries(path: Path) -> tuple[dict[str, Entry], Mapping[str, str]]:
         raise DamagedError(msg)
     try:
         opened = safe_open(path, framework="pt")
-        found = {}
+        table = {}
         for name in opened.keys():  # noqa: SIM118
             part = opened.get_slice(name)
             kind = part.get_dtype()
-            dtype = DTYPES.get(kind)
-            found[name] = Entry(
-                tuple(part.get_shape()), dtype, f"the dtype {kind}", partial(_read, opened, name, dtype)
-            )
-        return found, opened.metadata() or {}
+            float8 = kind in _FLOAT8
+            dtype = torch.float32 if float8 else DTYPES.get(kind)
+            load = partial(_read, opened, name, dtype)
+            table[name] = Entry(tuple(part.get_shape()), dtype, f"the dtype {kind}", load, float8 or kind == "I8")
+        return table, opened.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise DamagedError(str(error).splitlines()[0][:200]) from None
 
 
 def _read(file: Any, name: str, dtype: torch.dtype | None) -> Tensor:
     tensor: Tensor = file.get_tensor(name)
+    if tensor.dtype in FLOAT8:
+        return tensor.float()
     # a damaged file can hold truth values other than 0 and 1
     return tensor.view(torch.uint8) != 0 if dtype is torch.bool else tensor

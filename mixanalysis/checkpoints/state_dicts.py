@@ -50,7 +50,18 @@ ATTRIBUTES = ("model.", "net.", "network.")
 NPZ_PREFIXES = ("opt/target/", "target/", "params/")
 """How the arrays of a whole training state are named; the others are the optimizer's."""
 
+WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+"""Parts of names that torch.compile, FSDP and activation checkpointing put before any module."""
+
+FORWARD = "_forward_module."
+"""Prefix of Lightning's and DeepSpeed's wrapper of the forward function."""
+
+_FLATTENED = re.compile(r"(^|[._])flat_param(_\d+)?$")
+
 _STRAY = re.compile(r"(^|_)(loss(es)?|criterion|criteria|metrics?|acc|accuracy|auroc)(_|$)", re.IGNORECASE)
+_TABLES = 1000
+"""Nested tables that are looked through for a list of choices."""
+
 _DEPTH = 16
 """Wrappers around wrappers that are taken off; no script has so many, and a hostile file could have any number."""
 
@@ -64,6 +75,7 @@ class Unwrapped:
         steps: keys and prefixes that were taken off, outermost first.
         beside: entries that stood beside the weights.
         extras: tables beside the weights, outermost first, where masks are looked for.
+        stages: the table before each prefix that was taken off its names, outermost first.
         averaged: whether these are averaged weights; None where only one kind is there and nothing says which.
         other: where weights of the other kind stand, or "".
     """
@@ -72,6 +84,7 @@ class Unwrapped:
     steps: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
     extras: list[Mapping[Any, Any]] = field(default_factory=list)
+    stages: list[dict[str, AnyEntry]] = field(default_factory=list)
     averaged: bool | None = None
     other: str = ""
 
@@ -85,41 +98,83 @@ class Unwrapped:
         return f"{text} ({kind} weights{f'; the {others} ones are in {self.other}' if self.other else ''})"
 
 
-def unwrap(content: object, weights: Weights = "auto") -> Unwrapped:
+def unwrap(content: object, weights: Weights = "auto", key: str = "") -> Unwrapped:
     """Find the innermost table of tensors, and take prefixes off its names.
 
     Args:
         content: what the file holds.
         weights: which weights to take where there are raw and averaged ones.
+        key: where the table of weights is, keys joined by dots; found by the usual keys by default.
+
+    Returns:
+        The weights, and what was taken off.
 
     Raises:
         DamagedError: there is no table of named tensors, not the kind of weights that is asked for, or two tensors
             would have one name.
-        UsageError: `weights` is none of its three values.
+        UsageError: `weights` is none of its three values, or there is no table under `key`.
     """
     if weights not in get_args(Weights):
         raise UsageError(f"weights must be one of {', '.join(get_args(Weights))}, got {weights!r}")
-    found = Unwrapped({})
+    unwrapped = Unwrapped({})
     lightning = False
-    while isinstance(content, Mapping) and (key := _step(content, weights, found)) is not None:
+    if key:
+        unwrapped.steps.append(key)
+        content = _under(content, key)
+    outer = content
+    while isinstance(content, Mapping) and (step := _step(content, weights, unwrapped)) is not None:
         lightning = lightning or LIGHTNING in content
-        found.steps.append(key)
-        found.beside += [str(other) for other in content if other != key]
-        found.extras.append(content)
-        content = content[key]
+        unwrapped.steps.append(step)
+        unwrapped.beside += [str(other) for other in content if other != step]
+        unwrapped.extras.append(content)
+        content = content[step]
     table = content if isinstance(content, Mapping) else {}
-    found.table = {str(name): value for name, value in table.items() if isinstance(value, Entry | SparseEntry)}
-    if not found.table:
-        raise DamagedError(f"holds no table of named tensors; found {_what(content)}")
-    found.beside += [str(name) for name in table if str(name) not in found.table]
-    if not found.extras or found.extras[-1] is not table:
-        found.extras.append(table)
-    _strip(found, weights, lightning=lightning)
-    if weights == "ema" and not found.averaged:
+    unwrapped.table = {str(name): value for name, value in table.items() if isinstance(value, Entry | SparseEntry)}
+    if not unwrapped.table:
+        raise DamagedError(f"holds no table of named tensors; found {_what(content)}{_choices(outer)}")
+    unwrapped.beside += [str(name) for name in table if str(name) not in unwrapped.table]
+    if not unwrapped.extras or unwrapped.extras[-1] is not table:
+        unwrapped.extras.append(table)
+    _strip(unwrapped, weights, lightning=lightning)
+    if weights == "ema" and not unwrapped.averaged:
         raise DamagedError("holds no averaged weights, or doesn't say that they are; leave weights at 'auto'")
-    if weights == "raw" and found.averaged:
+    if weights == "raw" and unwrapped.averaged:
         raise DamagedError("holds averaged weights alone; leave weights at 'auto'")
-    return found
+    return unwrapped
+
+
+def _under(content: object, key: str) -> object:
+    """The table under a path of keys, which may have dots themselves."""
+    inner, rest = content, key
+    while rest:
+        names = {str(name): value for name, value in inner.items()} if isinstance(inner, Mapping) else {}
+        steps = [name for name in names if name and (rest == name or rest.startswith(f"{name}."))]
+        if not steps:
+            raise UsageError(f"there is no table under the key {key!r}{_choices(content)}")
+        step = max(steps, key=len)
+        inner, rest = names[step], rest[len(step) + 1 :]
+    return inner
+
+
+def _choices(content: object, most: int = 5) -> str:
+    """In words, the tables of tensors that are nested under any keys, the largest first; or nothing."""
+    tables: list[tuple[int, str]] = []
+    pending: list[tuple[str, object, int]] = [("", content, 0)]
+    seen: set[int] = set()
+    while pending and len(seen) < _TABLES:
+        path, inner, depth = pending.pop()
+        if not isinstance(inner, Mapping) or id(inner) in seen or depth > _DEPTH:
+            continue
+        seen.add(id(inner))
+        count = sum(isinstance(value, Entry | SparseEntry) for value in inner.values())
+        if path and count:
+            tables.append((count, path))
+        pending += [(f"{path}.{name}".removeprefix("."), value, depth + 1) for name, value in inner.items()]
+    if not tables:
+        return ""
+    tables.sort(key=lambda table: -table[0])
+    listed = ", ".join(f"{path[:80]} ({count} tensor{'s' * (count > 1)})" for count, path in tables[:most])
+    return f"; choose one of its tables by key: {listed}" + (", ..." if len(tables) > most else "")
 
 
 def _what(content: object) -> str:
@@ -133,27 +188,27 @@ def _what(content: object) -> str:
 # nesting
 
 
-def _step(content: Mapping[Any, Any], weights: Weights, found: Unwrapped) -> str | None:
-    """The key to follow next, or None in the table itself; notes in `found` which kind of weights it leads to."""
-    if len(found.steps) >= _DEPTH:
+def _step(content: Mapping[Any, Any], weights: Weights, unwrapped: Unwrapped) -> str | None:
+    """The key to follow next, or None in the table itself; notes in `unwrapped` which kind of weights it leads to."""
+    if len(unwrapped.steps) >= _DEPTH:
         return None
     swapped = _swapped(content)
     if swapped and _leads(content, "state_dict"):
         raw = weights == "raw" and _leads(content, swapped)
-        found.averaged, found.other = not raw, "state_dict" if raw else swapped
+        unwrapped.averaged, unwrapped.other = not raw, "state_dict" if raw else swapped
         return swapped if raw else "state_dict"
     raw_key = next((key for key in RAW if _leads(content, key)), None)
     averaged_key = next((key for key in AVERAGED if _leads(content, key)), None)
     if averaged_key is None or (weights == "raw" and raw_key is not None):
         if averaged_key is not None:
-            found.averaged, found.other = False, averaged_key
+            unwrapped.averaged, unwrapped.other = False, averaged_key
         return raw_key
     # a table of tensors with an average beside it holds the raw weights itself
     own = raw_key is None and any(isinstance(value, Entry | SparseEntry) for value in content.values())
     if own and weights == "raw":
-        found.averaged, found.other = False, averaged_key
+        unwrapped.averaged, unwrapped.other = False, averaged_key
         return None
-    found.averaged, found.other = True, raw_key or ("the table around it" if own else found.other)
+    unwrapped.averaged, unwrapped.other = True, raw_key or ("the table around it" if own else unwrapped.other)
     return averaged_key
 
 
@@ -182,38 +237,46 @@ def _leads(content: Mapping[Any, Any], key: str) -> bool:
 # prefixes
 
 
-def _strip(found: Unwrapped, weights: Weights, *, lightning: bool) -> None:
+def _strip(unwrapped: Unwrapped, weights: Weights, *, lightning: bool) -> None:
     """Take off what wrapping modules add to names, until nothing more comes off."""
-    table = found.table
+    table = unwrapped.table
     for counter in ("n_averaged", "steps"):
         if counter in table and all(name.startswith("module.") for name in table if name != counter):
-            table = _without(found, table, [counter])
+            table = _without(unwrapped, table, [counter])
             if counter == "n_averaged":
-                found.averaged = True
-                found.steps.append("AveragedModel")
-    table = _one_copy(found, table, weights)
+                unwrapped.averaged = True
+                unwrapped.steps.append("AveragedModel")
+    table = _one_copy(unwrapped, table, weights)
     if any("/" in name for name in table):
-        table = _arrays(found, table)
+        table = _arrays(unwrapped, table)
     for _ in range(_DEPTH):
-        if any("_orig_mod." in name for name in table):
-            found.steps.append("_orig_mod.")
-            table = _renamed(table, {name: name.replace("_orig_mod.", "") for name in table})
+        unwrapped.stages.append(table)
+        wrapper = next((part for part in WRAPPERS if any(part in name for name in table)), None)
+        if wrapper is not None:
+            unwrapped.steps.append(wrapper)
+            table = _renamed(table, {name: name.replace(wrapper, "") for name in table})
+        elif table and all(name.startswith(FORWARD) for name in table):
+            unwrapped.steps.append(FORWARD)
+            table = _renamed(table, {name: name.removeprefix(FORWARD) for name in table})
         elif table and all(name.startswith("module.") for name in table):
-            found.steps.append("module.")
+            unwrapped.steps.append("module.")
             table = _renamed(table, {name: name.removeprefix("module.") for name in table})
         elif prefix := _attribute(table, lightning=lightning):
-            found.steps.append(prefix)
-            table = _without(found, table, [name for name in table if not name.startswith(prefix)])
+            unwrapped.steps.append(prefix)
+            table = _without(unwrapped, table, [name for name in table if not name.startswith(prefix)])
             table = _renamed(table, {name: name.removeprefix(prefix) for name in table})
             lightning = False
         else:
             break
-    found.table = table
+    unwrapped.table = table
+    if table and all(_FLATTENED.search(name) for name in table):
+        msg = "holds weights flattened by FSDP; save them with StateDictType.FULL_STATE_DICT, or use_orig_params=True"
+        raise DamagedError(msg)
 
 
-def _without(found: Unwrapped, table: dict[str, AnyEntry], names: Iterable[str]) -> dict[str, AnyEntry]:
+def _without(unwrapped: Unwrapped, table: dict[str, AnyEntry], names: Iterable[str]) -> dict[str, AnyEntry]:
     gone = set(names)
-    found.beside += [name for name in table if name in gone]
+    unwrapped.beside += [name for name in table if name in gone]
     return {name: value for name, value in table.items() if name not in gone}
 
 
@@ -225,7 +288,7 @@ def _renamed(table: dict[str, AnyEntry], names: Mapping[str, str]) -> dict[str, 
     return renamed
 
 
-def _one_copy(found: Unwrapped, table: dict[str, AnyEntry], weights: Weights) -> dict[str, AnyEntry]:
+def _one_copy(unwrapped: Unwrapped, table: dict[str, AnyEntry], weights: Weights) -> dict[str, AnyEntry]:
     """One of two copies of the weights in one table."""
     for prefix in AVERAGED_PREFIXES:
         own = {name.removeprefix(prefix) for name in table if name.startswith(prefix)}
@@ -234,21 +297,21 @@ def _one_copy(found: Unwrapped, table: dict[str, AnyEntry], weights: Weights) ->
         for raw in RAW_PREFIXES:
             if all(f"{raw}{name}" in table for name in own):
                 chosen, other = (raw, prefix) if weights == "raw" else (prefix, raw)
-                found.averaged, found.other = weights != "raw", f"{other}*" if other else "names without it"
+                unwrapped.averaged, unwrapped.other = weights != "raw", f"{other}*" if other else "names without it"
                 if chosen:
-                    found.steps.append(chosen)
+                    unwrapped.steps.append(chosen)
                 kept = {f"{chosen}{name}" for name in own}
-                table = _without(found, table, [name for name in table if name not in kept])
+                table = _without(unwrapped, table, [name for name in table if name not in kept])
                 return {name.removeprefix(chosen): value for name, value in table.items()}
     return table
 
 
-def _arrays(found: Unwrapped, table: dict[str, AnyEntry]) -> dict[str, AnyEntry]:
+def _arrays(unwrapped: Unwrapped, table: dict[str, AnyEntry]) -> dict[str, AnyEntry]:
     """The arrays of the parameters among those of a whole training state."""
     for prefix in NPZ_PREFIXES:
         if any(name.startswith(prefix) for name in table):
-            found.steps.append(prefix)
-            table = _without(found, table, [name for name in table if not name.startswith(prefix)])
+            unwrapped.steps.append(prefix)
+            table = _without(unwrapped, table, [name for name in table if not name.startswith(prefix)])
             return {name.removeprefix(prefix): value for name, value in table.items()}
     return table
 

@@ -12,7 +12,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mixanalysis.checkpoints.lazy_tensors import READ_DTYPES, AnyEntry, DamagedError, Entry, SparseEntry, sizes, unread
+from mixanalysis.checkpoints.lazy_tensors import (
+    FLOAT8,
+    READ_DTYPES,
+    AnyEntry,
+    DamagedError,
+    Entry,
+    SparseEntry,
+    sizes,
+    unread,
+)
 from mixanalysis.checkpoints.pickles import BlockedError, Build, Call, Named
 
 DTYPES = {f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
@@ -219,7 +228,7 @@ def _first(args: tuple[Any, ...]) -> object:
 def _no_values(args: tuple[Any, ...]) -> object:
     # its shape costs nothing, and no value of it is ever read
     shape = args[1] if len(args) > 1 and isinstance(args[1], tuple | list) else ()
-    return unread(tuple(size for size in shape[:64] if type(size) is int), "no values")
+    return unread(tuple(size for size in shape[:64] if type(size) is int), "no values (it was on the meta device)")
 
 
 def _subclass(_: tuple[Any, ...]) -> object:
@@ -264,11 +273,26 @@ def _tensor(source: Source, dtype: torch.dtype | None, args: tuple[Any, ...]) ->
     if (offset + span) * dtype.itemsize > store.elements * store.dtype.itemsize:
         msg = "a tensor reaches outside of its storage"
         raise DamagedError(msg)
+    if dtype in FLOAT8:
+        load = partial(_decoded, source, store, dtype, offset, sized, tuple(strides))
+        return Entry(sized, torch.float32, "", load, quantised=True)
     if dtype not in READ_DTYPES:
         return unread(sized, f"the dtype {str(dtype).removeprefix('torch.')}")
     if len(args) > 6 and args[6]:
         return unread(sized, "the form of a lazy conjugate or negative")
-    return Entry(sized, dtype, "", partial(source.read, store, dtype, offset, sized, tuple(strides)))
+    load = partial(source.read, store, dtype, offset, sized, tuple(strides))
+    return Entry(sized, dtype, "", load, quantised=dtype is torch.int8)
+
+
+def _decoded(
+    source: Source,
+    store: Storage,
+    dtype: torch.dtype,
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+) -> Tensor:
+    return source.read(store, torch.uint8, offset, shape, strides).contiguous().view(dtype).float()
 
 
 _LAYOUTS = {

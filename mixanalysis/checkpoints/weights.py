@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,45 @@ class Plain(Weight):
 
 
 @dataclass(frozen=True, eq=False)
+class MaskBuffer:
+    """A mask that a module keeps as a buffer beside its weight.
+
+    Attributes:
+        stored: the buffer.
+        scale: its value where it isn't zero.
+        removed: whether it marks the weights that were removed, not those that are kept.
+    """
+
+    stored: Stored
+    scale: float = 1.0
+    removed: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.stored.path
+
+    @property
+    def name(self) -> str:
+        """Name of the buffer."""
+        return self.stored.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the buffer."""
+        return self.stored.shape
+
+    def mask(self) -> Tensor:
+        """The mask, True where a connection is kept.
+
+        Returns:
+            Bool, of the weight's shape.
+        """
+        marked = self.stored.read() != 0
+        return ~marked if self.removed else marked
+
+
+@dataclass(frozen=True, eq=False)
 class MaskedWeight(Weight):
     """A weight whose masks are stored beside it; a connection is kept where all masks keep it.
 
@@ -171,7 +211,7 @@ class MaskedWeight(Weight):
     """
 
     weight: Weight
-    masks: tuple[Stored, ...]
+    masks: tuple[Stored | MaskBuffer, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -185,19 +225,23 @@ class MaskedWeight(Weight):
 
     def tensor(self) -> Tensor:
         """Its values, zero off the mask."""
-        return self.weight.tensor().where(self._mask(), 0)
+        return self._scaled(self.weight.tensor()).where(self._mask(), 0)
 
     def support(self) -> Support | None:
         """Its connections, those of value zero too."""
         if len(self.shape) != 2:
             return None
-        weight, mask = self.weight.tensor(), self._mask()
+        weight, mask = self._scaled(self.weight.tensor()), self._mask()
         rows, columns = torch.nonzero(mask, as_tuple=True)
         return Support(rows, columns, weight[rows, columns])
 
     def connections(self) -> int:
         """Number of weights that the masks keep."""
         return int(torch.count_nonzero(self._mask()))
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        scale = math.prod(mask.scale for mask in self.masks if isinstance(mask, MaskBuffer))
+        return values if scale == 1 else values * scale
 
     def _mask(self) -> Tensor:
         kept = None
@@ -206,8 +250,7 @@ class MaskedWeight(Weight):
                 of = self.weight.stored.name if isinstance(self.weight, Plain) else "its weight"
                 message = f"{mask.path}: {mask.name} and {of} differ in shape: {mask.shape} and {self.shape}"
                 raise CheckpointError(message)
-            found = mask.mask()
-            kept = found if kept is None else kept & found
+            kept = mask.mask() if kept is None else kept & mask.mask()
         assert kept is not None
         return kept
 

@@ -45,14 +45,14 @@ def members(data: mmap.mmap, start: int, stop: int) -> dict[str, Member]:
     try:
         return _members(data, start, stop)
     except struct.error:
-        msg = "it has no sound index at its end"
+        msg = "missing zip directory (file truncated?)"
         raise DamagedError(msg) from None
 
 
 def _members(data: mmap.mmap, start: int, stop: int) -> dict[str, Member]:
     count, place, length = _index(data, start, stop)
     if place < start or length < 0 or place + length > stop or count * _MEMBER.size > length:
-        msg = "it has no sound index at its end"
+        msg = "missing zip directory (file truncated?)"
         raise DamagedError(msg)
     if length > max(MEBIBYTE, (stop - start) // 3):
         msg = "its index is larger than its content explains"
@@ -61,7 +61,7 @@ def _members(data: mmap.mmap, start: int, stop: int) -> dict[str, Member]:
     end = place + length
     for _ in range(count):
         if place + _MEMBER.size > end:
-            msg = "it has no sound index at its end"
+            msg = "missing zip directory (file truncated?)"
             raise DamagedError(msg)
         fields = _MEMBER.unpack_from(data, place)
         magic, _, _, flags, method, _, _, crc, stored, size, name_length, extra_length, note_length = fields[:13]
@@ -95,18 +95,18 @@ def _index(data: mmap.mmap, start: int, stop: int) -> tuple[int, int, int]:
     """Number of members, place and length of the index."""
     at = data.rfind(b"PK\x05\x06", max(start, stop - _END.size - 0xFFFF), stop)
     if at < 0 or at + _END.size > stop:
-        msg = "it has no sound index at its end"
+        msg = "missing zip directory (file truncated?)"
         raise DamagedError(msg)
     _, _, _, _, count, length, offset, _ = _END.unpack_from(data, at)
     locator = at - _LOCATOR.size
     if locator >= start and data[locator : locator + 4] == b"PK\x06\x07":
         _, _, offset_64, _ = _LOCATOR.unpack_from(data, locator)
         if start + offset_64 + _END_64.size > stop:
-            msg = "it has no sound index at its end"
+            msg = "missing zip directory (file truncated?)"
             raise DamagedError(msg)
         magic, _, _, _, _, _, _, count, length, offset = _END_64.unpack_from(data, start + offset_64)
         if magic != b"PK\x06\x06":
-            msg = "it has no sound index at its end"
+            msg = "missing zip directory (file truncated?)"
             raise DamagedError(msg)
     return count, start + offset, length
 

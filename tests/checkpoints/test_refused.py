@@ -52,7 +52,10 @@ CODE = {
     "stream": (streamed, rf"refused: loading it would run code \({os.mkdir.__module__}\.mkdir\); save the plain state"),
     "pickle 2": (lambda content: pickle.dumps(content, 2), "a Python pickle, but not as torch.save writes it; it may"),
     "pickle 5": (lambda content: pickle.dumps(content, 5), "a Python pickle, but not as torch.save writes it; it may"),
-    "pickle 0": (lambda content: pickle.dumps(content, 0), "not a checkpoint: neither a safetensors file nor one of"),
+    "pickle 0": (
+        lambda content: pickle.dumps(content, 0),
+        r"not a checkpoint but a Python pickle \(protocol 0\), which may hold code",
+    ),
 }
 """How content with code in it is written, and what is said."""
 
@@ -117,9 +120,9 @@ def test_values_that_are_not_plain_are_refused_by_name(tmp_path, value, names, w
 NOT_A_CHECKPOINT = {
     "empty": (b"", "not a checkpoint: the file is empty"),
     "one byte": (b"P", "not a checkpoint: neither a safetensors file nor one of torch.save"),
-    "text": (b"epoch,loss\n1,0.5\n", "not a checkpoint: neither a safetensors file nor one of torch.save"),
-    "json": (b'{"weight": [1, 2]}', "not a checkpoint: neither"),
-    "image": (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a checkpoint: neither"),
+    "text": (b"epoch,loss\n1,0.5\n", "not a checkpoint but text, not weights: epoch,loss 1,0.5$"),
+    "json": (b'{"weight": [1, 2]}', r'not a checkpoint but JSON text, not weights: \{"weight": \[1, 2\]\}$'),
+    "image": (b"\x89PNG\r\n\x1a\n" + bytes(100), r"not a checkpoint but an image \(PNG\)$"),
     "list": (zipped([torch.ones(2)]), "holds no table of named tensors; found list$"),
     "tensor": (zipped(torch.ones(2)), "holds no table of named tensors; found Tensor$"),
     "number": (streamed(3), "holds no table of named tensors; found int$"),
@@ -194,7 +197,11 @@ def test_a_torch_zip_cut_anywhere_is_refused(tmp_path):
     whole, path = zipped(STATE), tmp_path / "a.pt"
     for cut in cuts(len(whole)):
         path.write_bytes(whole[:cut])
-        match = "damaged torch.save or numpy.savez file: it has no sound index at its end" if cut > 3 else "not a"
+        match = (
+            r"damaged torch.save or numpy.savez file: missing zip directory \(file truncated\?\)"
+            if cut > 3
+            else "not a"
+        )
         with pytest.raises(CheckpointError, match=match):
             open_checkpoint(path)
 
@@ -285,9 +292,9 @@ def test_masked_values_that_are_not_finite_are_counted(tmp_path):
 
 
 UNREAD = {
-    "float8": (torch.ones(2).to(torch.float8_e4m3fn), "has the dtype float8_e4m3fn, which isn't read"),
+    "float8": (torch.ones(2).to(torch.float8_e4m3fnuz), "has the dtype float8_e4m3fnuz, which isn't read"),
     "complex": (torch.ones(2, dtype=torch.complex64), "has the dtype complex64, which isn't read"),
-    "no values": (torch.ones(2, device="meta"), "has no values, which isn't read"),
+    "no values": (torch.ones(2, device="meta"), r"has no values \(it was on the meta device\), which isn't read"),
 }
 
 
@@ -302,11 +309,11 @@ def test_kinds_of_tensors_that_are_not_read(tmp_path, tensor, match):
 
 
 def test_dtypes_of_safetensors_that_are_not_read(tmp_path):
-    save_file({"good": torch.ones(1), "a": torch.ones(2).to(torch.float8_e5m2)}, tmp_path / "a.safetensors")
+    save_file({"good": torch.ones(1), "a": torch.ones(2, dtype=torch.complex64)}, tmp_path / "a.safetensors")
     checkpoint = open_checkpoint(tmp_path / "a.safetensors")
     assert checkpoint.tensor("good") == 1
     for question in (checkpoint.tensor, checkpoint.dtype):
-        with pytest.raises(CheckpointError, match=r"a\.safetensors: tensor a has the dtype F8_E5M2, which isn't read"):
+        with pytest.raises(CheckpointError, match=r"a\.safetensors: tensor a has the dtype C64, which isn't read"):
             question("a")
 
 
