@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mixanalysis import files
 from mixanalysis.checkpoints import folders, hub
+from mixanalysis.checkpoints.computed_weights import LowRankUpdate
 from mixanalysis.checkpoints.containers import Container, open_file
 from mixanalysis.checkpoints.external_masks import ExternalMasks, external_masks
 from mixanalysis.checkpoints.lazy_tensors import AnyEntry, DamagedError, Entry, SparseEntry
@@ -25,6 +26,9 @@ from mixanalysis.checkpoints.state_dicts import Weights, unwrap
 from mixanalysis.checkpoints.weights import MaskedWeight, Plain, Stored, Weight, ZerosAsMask
 from mixanalysis.errors import CheckpointError, UsageError
 from mixanalysis.network import Support
+
+ZEROS = 0.05
+"""Share of exact zeros beyond which they aren't there by accident."""
 
 
 class Checkpoint:
@@ -130,6 +134,33 @@ class Checkpoint:
         entry = weight.stored.entry
         return entry.kind if isinstance(entry, Entry) and entry.dtype is None else ""
 
+    def quantised(self, name: str) -> bool:
+        """Whether a tensor holds integers or numbers of eight bits, which usually need scales."""
+        weight = self._weights[name]
+        if not isinstance(weight, Plain) or not isinstance(weight.stored.entry, Entry):
+            return False
+        entry = weight.stored.entry
+        return entry.quantised or (entry.dtype is not None and not entry.dtype.is_floating_point)
+
+    def kept(self, name: str) -> Tensor | None:
+        """Where a masked weight of any shape has connections, True there; None without a mask.
+
+        Raises:
+            KeyError: there is no such weight.
+            CheckpointError: it is damaged.
+        """
+        return self._weights[name].kept()
+
+    def factors(self, name: str) -> tuple[Tensor, Tensor] | None:
+        """The two factors of a low-rank update; None for any other weight.
+
+        Raises:
+            KeyError: there is no such weight.
+            CheckpointError: it is damaged.
+        """
+        weight = self._weights[name]
+        return weight.factors() if isinstance(weight, LowRankUpdate) else None
+
     def buffer(self, name: str) -> Tensor:
         """A tensor that is no weight, such as a causal mask; infinite values are no sign of damage there.
 
@@ -182,6 +213,27 @@ class Checkpoint:
         if wanted:
             other.wrapper = f"{self.wrapper}; zeros taken for the masks of {', '.join(wanted)}"
         return other
+
+    def with_zeros_masked(self) -> Checkpoint:
+        """Take the exact zeros of every weight without a mask for one, where they are more than 5% of it.
+
+        Returns:
+            A checkpoint whose `wrapper` names these weights.
+
+        Raises:
+            CheckpointError: a weight is damaged.
+        """
+        return self.with_inferred_masks(name for name in self.names if self._pruned(name))
+
+    def _pruned(self, name: str) -> bool:
+        weight = self._weights[name]
+        if not isinstance(weight, Plain) or len(weight.shape) < 2 or not self._is_float(name):
+            return False
+        values = weight.tensor()
+        return int(torch.count_nonzero(values)) < (1 - ZEROS) * values.numel()
+
+    def _is_float(self, name: str) -> bool:
+        return not self.unreadable(name) and self.dtype(name).is_floating_point
 
     def below(self, prefix: str) -> Checkpoint:
         """Keep the tensors below a prefix of their names alone, without it.

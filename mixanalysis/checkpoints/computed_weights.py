@@ -144,8 +144,8 @@ class LowRankUpdate(Weight):
         return None
 
     def connections(self) -> int:
-        """Number of values of both factors."""
-        return math.prod(self.up.shape) + math.prod(self.down.shape)
+        """All of the product."""
+        return math.prod(self.shape)
 
 
 def low_rank(stored: Mapping[str, Stored], name: str) -> tuple[str, str, LowRankUpdate] | None:

@@ -127,6 +127,10 @@ class Weight(ABC):
     def support(self) -> Support | None:
         """Its connections; None without a mask, and for one that isn't a matrix."""
 
+    def kept(self) -> Tensor | None:
+        """Where its mask keeps connections, of its shape; None where no mask is stored as such."""
+        return None
+
     @abstractmethod
     def connections(self) -> int:
         """Number of weights that the mask keeps; all of them without a mask."""
@@ -239,6 +243,10 @@ class MaskedWeight(Weight):
         """Number of weights that the masks keep."""
         return int(torch.count_nonzero(self._mask()))
 
+    def kept(self) -> Tensor:
+        """Where all masks keep connections."""
+        return self._mask()
+
     def _scaled(self, values: Tensor) -> Tensor:
         scale = math.prod(mask.scale for mask in self.masks if isinstance(mask, MaskBuffer))
         return values if scale == 1 else values * scale
@@ -286,6 +294,10 @@ class ZerosAsMask(Weight):
     def connections(self) -> int:
         """Number of its values that aren't zero."""
         return int(torch.count_nonzero(self.weight.tensor()))
+
+    def kept(self) -> Tensor:
+        """Where it isn't zero."""
+        return self.weight.tensor() != 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,9 @@ from mixanalysis.families.unknown import network as unknown
 from mixanalysis.network import Network
 from mixanalysis.selection import did_you_mean
 
+_PREFIXES = 8
+"""Prefixes that are tried: within each other, and beside each other."""
+
 Labelled = TypeVar("Labelled", bound=Any)
 """A dataclass with `label` and `provenance`."""
 
@@ -28,6 +31,9 @@ def load(
     assume: Mapping[str, object] | None = None,
     weights_only: bool = False,
     weights: Weights = "auto",
+    key: str = "",
+    prefix: str = "",
+    zeros_are_masked: bool = False,
 ) -> Network:
     """Load a trained network.
 
@@ -39,6 +45,11 @@ def load(
         weights_only: where no layout fits, take every matrix as a layer of an unknown architecture, which can be
             analysed but not run.
         weights: which of raw and averaged (EMA) weights to take, as `open_checkpoint` has it.
+        key: where in the file the table of weights is, as `open_checkpoint` has it.
+        prefix: take the tensors below this prefix of their names alone. A prefix of all names that hides a known
+            layout comes off by itself.
+        zeros_are_masked: take the exact zeros of a weight for pruned connections, where they are more than 5% of it
+            and no mask is stored.
 
     Returns:
         The network, its weights unread.
@@ -48,7 +59,9 @@ def load(
             misshaped or not finite.
         UsageError: there is no layout of that name, or nothing of that name or value can be assumed.
     """
-    return from_checkpoint(open_checkpoint(path, weights), layout, assume=assume, weights_only=weights_only)
+    checkpoint = open_checkpoint(path, weights, key=key, prefix=prefix)
+    checkpoint = checkpoint.with_zeros_masked() if zeros_are_masked else checkpoint
+    return from_checkpoint(checkpoint, layout, assume=assume, weights_only=weights_only)
 
 
 def from_checkpoint(
@@ -60,7 +73,7 @@ def from_checkpoint(
 ) -> Network:
     """`load` for a checkpoint that is already open."""
     assumed = read(assume or {})
-    chosen = _choose(checkpoint, layout)
+    checkpoint, chosen = _choose(checkpoint, layout)
     if isinstance(chosen, Layout):
         return chosen.network(checkpoint, assumed)
     network = _unknown(checkpoint, chosen, weights_only=weights_only)
@@ -77,7 +90,41 @@ def _unknown(checkpoint: Checkpoint, why: str, *, weights_only: bool) -> Network
     return unknown.network(checkpoint, why)
 
 
-def _choose(checkpoint: Checkpoint, name: str | None) -> Layout | str:
+def _choose(checkpoint: Checkpoint, name: str | None) -> tuple[Checkpoint, Layout | str]:
+    """The layout of that name, or the only one that fits, or why none does; and the checkpoint as the layout has it.
+
+    A prefix of all names comes off where the rest is in a known layout.
+    """
+    chosen = _fitting(checkpoint, name)
+    inner = checkpoint
+    for _ in range(_PREFIXES):
+        if (isinstance(chosen, Layout) and chosen.recognise(checkpoint)) or not (prefix := _only_prefix(inner)):
+            break
+        inner = inner.below(prefix)
+        fits = _fitting(inner, name)
+        if isinstance(fits, Layout) and fits.recognise(inner):
+            return inner, fits
+    if isinstance(chosen, str):
+        chosen += _hidden(checkpoint)
+    return checkpoint, chosen
+
+
+def _only_prefix(checkpoint: Checkpoint) -> str:
+    """The module below which all tensors are; or ""."""
+    heads = checkpoint.heads
+    head = next(iter(heads), "")
+    return head if heads.get(head) == len(checkpoint.names) and not head[:-1].isdigit() else ""
+
+
+def _hidden(checkpoint: Checkpoint) -> str:
+    """In words, which prefixes hide a known layout beside other tensors; or nothing."""
+    heads = [head for head, count in checkpoint.heads.items() if 4 <= count < len(checkpoint.names)][:_PREFIXES]
+    fits = {head: _fitting(checkpoint.below(head), None) for head in heads if not head[:-1].isdigit()}
+    hidden = [f"{head} is in the {fit.name} layout" for head, fit in fits.items() if isinstance(fit, Layout)]
+    return f"; what is below {' and below '.join(hidden)}: choose it as the prefix" if hidden else ""
+
+
+def _fitting(checkpoint: Checkpoint, name: str | None) -> Layout | str:
     """The layout of that name, or the only one that fits, or why none does."""
     if name is not None:
         if name not in LAYOUTS:
@@ -97,6 +144,9 @@ def load_all(
     assume: Mapping[str, object] | None = None,
     weights_only: bool = False,
     weights: Weights = "auto",
+    key: str = "",
+    prefix: str = "",
+    zeros_are_masked: bool = False,
 ) -> list[Network]:
     """Load several networks and give each a label of its own.
 
@@ -114,8 +164,8 @@ def load_all(
     wanted = read(assume or {})
     networks = []
     for path in paths:
-        checkpoint = open_checkpoint(path, weights)
-        chosen = _choose(checkpoint, layout)
+        opened = open_checkpoint(path, weights, key=key, prefix=prefix)
+        checkpoint, chosen = _choose(opened.with_zeros_masked() if zeros_are_masked else opened, layout)
         if isinstance(chosen, Layout):
             taken = {name: value for name, value in wanted.items() if name in chosen.assumes}
             networks.append(chosen.network(checkpoint, taken))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
@@ -13,14 +12,11 @@ from torch import Tensor
 
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.errors import CheckpointError
+from mixanalysis.families.unknown.matrices import Matrix, matrices
 from mixanalysis.network import UNKNOWN, MixingLayer, Network, Provenance
-from mixanalysis.operators import Dense, Masked, Operator
+from mixanalysis.operators import Dense, Masked, Operator, Product
 
 NAME = "weights-only"
-
-_FUSED = re.compile(r"(^|[._])(qkv|in_proj|c_attn)([._]|$)")
-_NOT_WEIGHTS = re.compile(r"(^|[._])(pos_embed|position|cls_token|running_(mean|var)|relative_position)")
-_THIRDS = ("q", "k", "v")
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,8 @@ def network(checkpoint: Checkpoint, why: str) -> Network:
     """Every matrix of the checkpoint as a layer of its own.
 
     Matrices are 2-D weights, 1 x 1 convolutions and 1-D ones of kernel 1 as their matrix, each block of a 3-D block
-    weight, and each third of a fused query-key-value projection. The others are listed as unused, with the reason.
+    weight, and each third of a fused query-key-value projection, in either orientation. Masks stay with each of them.
+    The other tensors are listed as unused, with the reason.
 
     Args:
         checkpoint: any checkpoint.
@@ -51,14 +48,14 @@ def network(checkpoint: Checkpoint, why: str) -> Network:
     layers: list[MixingLayer] = []
     unused: list[str] = []
     for name in checkpoint.names:
-        parts = list(_matrices(checkpoint, name))
-        reason = next((part for part in parts if isinstance(part, str)), None)
-        if reason is None:
-            layers += [_layer(checkpoint, name, len(layers) + i, part) for i, part in enumerate(parts)]
+        held = matrices(checkpoint, name)
+        if isinstance(held, str):
+            unused.append(f"{name} ({held})")
         else:
-            unused.append(f"{name} ({reason})")
+            layers += [_layer(checkpoint, name, len(layers) + i, matrix) for i, matrix in enumerate(held)]
     if not layers:
-        raise CheckpointError(f"{why}; nor does it hold a matrix ({'; '.join(unused[:3])})")
+        quantised = "; its weights are quantised" if any("quantised" in line for line in unused) else ""
+        raise CheckpointError(f"{why}; nor does it hold a matrix ({'; '.join(unused[:3])}){quantised}")
 
     def no_module() -> NoReturn:
         raise CheckpointError(f"{why}; only its weights can be analysed (spectrum)")
@@ -70,65 +67,16 @@ def network(checkpoint: Checkpoint, why: str) -> Network:
     return Network(label, UnknownConfig(), tuple(layers), (), weights, source, no_module)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A matrix within a tensor: rows of its 2-D view, or a block of a 3-D weight."""
-
-    suffix: str
-    shape: tuple[int, int]
-    rows: slice | None = None
-    block: int | None = None
-
-
-def _matrices(checkpoint: Checkpoint, name: str) -> Iterator[_Part | str]:
-    """The matrices that a tensor holds, or the reason why it holds none."""
-    shape = checkpoint.shape(name)
-    try:
-        dtype = checkpoint.dtype(name)
-    except CheckpointError:
-        yield "a dtype that isn't read"
-        return
-    if not dtype.is_floating_point:
-        yield f"{str(dtype).removeprefix('torch.')}, not a weight"
-    elif _NOT_WEIGHTS.search(name):
-        yield "a position, class token or statistic by its name"
-    elif len(shape) < 2:
-        yield "a vector" if shape else "a number"
-    elif (len(shape) > 2 and set(shape[2:]) == {1}) or len(shape) == 2:
-        yield from _flat(name, (shape[0], shape[1]))
-    elif len(shape) == 3 and min(shape[1:]) > 1:
-        for block in range(shape[0]):
-            yield _Part(f"[{block}]", (shape[1], shape[2]), block=block)
-    elif len(shape) in (3, 4, 5):
-        yield f"a convolution of kernel {' x '.join(map(str, shape[2:]))}"
-    else:
-        yield f"{len(shape)} axes"
-
-
-def _flat(name: str, shape: tuple[int, int]) -> Iterator[_Part | str]:
-    rows, columns = shape
-    if min(rows, columns) < 2:
-        yield "a single row or column"
-    elif _FUSED.search(name) and rows == 3 * columns:
-        for third, letter in enumerate(_THIRDS):
-            yield _Part(f".{letter}", (columns, columns), rows=slice(third * columns, (third + 1) * columns))
-    else:
-        yield _Part("", shape)
-
-
-def _layer(checkpoint: Checkpoint, name: str, index: int, part: _Part | str) -> MixingLayer:
-    assert isinstance(part, _Part)
-    whole = part.rows is None and part.block is None
-    cells = part.shape[0] * part.shape[1]
+def _layer(checkpoint: Checkpoint, name: str, index: int, matrix: Matrix) -> MixingLayer:
     return MixingLayer(
-        name=name.removesuffix(".weight") + part.suffix,
+        name=name.removesuffix(".weight") + matrix.suffix,
         block=index,
         role="dense",
-        stage="in" if part.shape[0] >= part.shape[1] else "out",
-        shape=part.shape,
-        connections=checkpoint.connections(name) if whole else cells,
+        stage="in" if matrix.shape[0] >= matrix.shape[1] else "out",
+        shape=matrix.shape,
+        connections=_connections(checkpoint, name, matrix),
         declared_variance=None,
-        build=partial(_operator, checkpoint, name, part),
+        build=partial(_operator, checkpoint, name, matrix),
         build_bias=_no_bias,
     )
 
@@ -137,15 +85,28 @@ def _no_bias() -> None:
     """A matrix on its own has no bias."""
 
 
-def _operator(checkpoint: Checkpoint, name: str, part: _Part) -> Operator:
-    whole = part.rows is None and part.block is None
-    support = checkpoint.support(name) if whole else None
+def _connections(checkpoint: Checkpoint, name: str, matrix: Matrix) -> int:
+    if matrix.whole:
+        return checkpoint.connections(name)
+    kept = checkpoint.kept(name)
+    return math.prod(matrix.shape) if kept is None else int(matrix.of(kept).sum())
+
+
+def _operator(checkpoint: Checkpoint, name: str, matrix: Matrix) -> Operator:
+    support = checkpoint.support(name) if matrix.whole else None
     if support is not None:
-        return Masked(support.rows, support.columns, support.values, part.shape)
-    tensor = checkpoint.tensor(name)
-    if part.block is not None:
-        return Dense(tensor[part.block])
-    matrix: Tensor = tensor.reshape(tensor.shape[0], -1)
-    if part.rows is not None:
-        matrix = matrix[part.rows]
-    return Dense(matrix if matrix.dtype in (torch.float32, torch.float64) else matrix.float())
+        return Masked(support.rows, support.columns, support.values, matrix.shape)
+    factors = checkpoint.factors(name)
+    if factors is not None:
+        up, down = (Dense(_computable(factor)) for factor in factors)
+        return Product((up, down))
+    values = _computable(matrix.of(checkpoint.tensor(name)))
+    kept = checkpoint.kept(name)
+    if kept is None:
+        return Dense(values)
+    rows, columns = torch.nonzero(matrix.of(kept), as_tuple=True)
+    return Masked(rows, columns, values[rows, columns], matrix.shape)
+
+
+def _computable(values: Tensor) -> Tensor:
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()

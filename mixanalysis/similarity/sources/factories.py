@@ -6,7 +6,7 @@ import functools
 import hashlib
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,12 +154,33 @@ class UserModel:
 def filled(module: nn.Module, checkpoint: Checkpoint, name: str) -> nn.Module:
     """Load a checkpoint's tensors into a module, in the module's own precision; every name must be in both.
 
-    Of tensors that the module shares under several names, one is enough.
+    Prefixes that were taken off names are left on where the module has them, and masks are its own where it has
+    buffers for them. Of tensors that the module shares under several names, one is enough.
+
+    Args:
+        module: the network.
+        checkpoint: its tensors.
+        name: what the network is called, for messages.
+
+    Returns:
+        The module.
 
     Raises:
         CheckpointError: names are missing or unexpected, or shapes differ.
     """
     state = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
+    readings = checkpoint.readings()
+    reading = next((each for each in readings if not _problems(state, each)), None)
+    if reading is None:
+        raise CheckpointError(f"{checkpoint.path}: its tensors aren't those of {name}: {_problems(state, checkpoint)}")
+    buffers = {key for key, _ in module.named_buffers(remove_duplicate=False)}
+    tensors = {key: reading.buffer(key) if key in buffers else reading.tensor(key) for key in state if key in reading}
+    module.load_state_dict(tensors, strict=False)
+    return module
+
+
+def _problems(state: Mapping[str, Tensor], checkpoint: Checkpoint) -> str:
+    """In words, why tensors aren't those of a module; or nothing."""
     present = {_place(value) for key, value in state.items() if key in checkpoint}
     missing = [key for key, value in state.items() if key not in checkpoint and _place(value) not in present]
     unexpected = [key for key in checkpoint.names if key not in state]
@@ -169,11 +190,7 @@ def filled(module: nn.Module, checkpoint: Checkpoint, name: str) -> nn.Module:
         if key in checkpoint and checkpoint.shape(key) != tuple(value.shape)
     ]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
-    told = "; ".join(f"{what}: {_some(names)}" for what, names in problems.items() if names)
-    if told:
-        raise CheckpointError(f"{checkpoint.path}: its tensors aren't those of {name}: {told}")
-    module.load_state_dict({key: checkpoint.tensor(key) for key in state if key in checkpoint}, strict=False)
-    return module
+    return "; ".join(f"{what}: {_some(names)}" for what, names in problems.items() if names)
 
 
 def _place(tensor: Tensor) -> tuple[object, ...]:
