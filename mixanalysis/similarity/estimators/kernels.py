@@ -32,6 +32,9 @@ _SYRK = {torch.float32: blas.ssyrk, torch.float64: blas.dsyrk}
 
 NO_SCALE = "at a median distance of 0: the RBF kernel has no scale where most pairs of images are equal"
 
+_SMALLEST_TRACE, _LARGEST_TRACE = 1e-140, 1e140
+"""Traces whose squares, times the relative errors of float64, are in its range."""
+
 _SMALLEST_SQUARE = 1e-30
 """Mean squared norm below which float32 products would lose digits to underflow."""
 
@@ -68,12 +71,14 @@ class Kernel:
 
         Returns:
             Shape (n, n), in the features' precision, at least float32; what stands above the diagonal has no meaning.
-            Zeros for features that are equal for all examples; None for features that aren't finite, and for the RBF
-            kernel where the median distance is zero.
+            Zeros for features that are equal for all examples; None for features that aren't finite, those whose HSIC
+            is out of the range of float64, and for the RBF kernel where the median distance is zero.
         """
         matrix = _triangle(features.double() if double else features)
-        if self.name == "linear" or matrix is None:
-            return matrix
+        if matrix is None:
+            return None
+        if self.name == "linear":
+            return matrix if in_range(float(matrix.diagonal().sum(dtype=torch.float64))) else None
         distances = squared_distances(mirror_(matrix))
         middle = median_square(distances)
         if not resolved(float(matrix.diagonal().max()), middle, matrix.dtype):
@@ -150,6 +155,18 @@ def median_square(distances: Tensor) -> float:
     n = len(distances)
     rows, columns = torch.triu_indices(n, n, offset=1, device=distances.device)
     return float(distances[rows, columns].median()) if n > 1 else 0.0
+
+
+def in_range(trace: float) -> bool:
+    """Say whether products of two Gram matrices stay within the range of float64.
+
+    Args:
+        trace: of a Gram matrix.
+
+    Returns:
+        True for zero too.
+    """
+    return trace == 0 or _SMALLEST_TRACE < trace < _LARGEST_TRACE
 
 
 def resolved(largest: float, middle: float, dtype: torch.dtype) -> bool:

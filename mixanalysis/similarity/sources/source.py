@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from mixanalysis.similarity.estimators.kernels import NO_SCALE
+from mixanalysis.similarity.estimators.kernels import NO_SCALE, in_range
 from mixanalysis.similarity.sources.batches import RawBatch
 
 Control = Literal["", "floor", "ceiling"]
@@ -96,4 +96,7 @@ def why_no_gram(features: Tensor, first: int) -> str:
     if len(rows):
         return f"not finite for image {first + int(rows[0])}"
     centred = features.double() - features.double().mean(dim=0)
-    return NO_SCALE if bool(centred.square().sum().isfinite()) else "too large for float64"
+    trace = float(centred.square().sum())
+    if in_range(trace):
+        return NO_SCALE
+    return f"too {'large' if trace > 1 else 'small'} for float64"
