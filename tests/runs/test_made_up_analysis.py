@@ -45,7 +45,7 @@ def bars(figure, table):
 def section(result):
     deepest = result.table.loc[result.table["depth"].idxmax()]
     return Section(
-        "depth",
+        "made-up",
         "Depth of networks",
         tables=(ResultTable.shown(DEPTHS, result.table, "The depths"), ResultTable("depths_again", result.table)),
         figures=(Drawing("depths", (3.25, 2.0), bars, (result.table,), "Blocks of each network."),),
@@ -114,14 +114,14 @@ def test_the_pdf_has_its_finding_first_and_a_section_last(report, pages):
 
 def test_the_page_has_a_section_with_all_of_it(report, page):
     text = html.unescape(page)
-    (own,) = re.findall(r'<section id="depth".*?</section>', text, re.DOTALL)
-    assert '<h2 id="h-depth">Depth of networks</h2>' in own
+    (own,) = re.findall(r'<section id="made-up".*?</section>', text, re.DOTALL)
+    assert '<h2 id="h-made-up">Depth of networks</h2>' in own
     assert '<p class="note">Depth was counted, not measured.</p>' in own
     assert own.count('data-table="') == 1
     assert "<dd>how many blocks it has</dd>" in own
     assert "<figcaption>Blocks of each network.</figcaption>" in own
-    assert '<a href="#depth">Depth</a>' in text
-    assert '<h3 id="finding-depth">' in text
+    assert '<a href="#made-up">Made-up</a>' in text
+    assert '<h3 id="finding-made-up">' in text
     ids = re.findall(r' id="([^"]+)"', page.split("<script", 1)[0])
     assert len(ids) == len(set(ids))
 
