@@ -7,7 +7,8 @@ import seaborn
 import torch
 import torch.distributed
 
-import mixanalysis.papers
+import mixanalysis.papers.hayase_2024.demo
+import mixanalysis.papers.reproduction
 import mixanalysis.report
 import mixanalysis.training
 import mixanalysis_cli

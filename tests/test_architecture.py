@@ -184,6 +184,18 @@ def test_a_family_is_named_in_its_folder_and_the_registry_alone():
                 assert [name for name in names if name in text] == [], f"{path}: names a family of {folder}"
 
 
+def test_the_engine_knows_no_paper_and_a_paper_no_other():
+    papers = PACKAGE / "papers"
+    folders = [path.parent.name for path in papers.glob("*/__init__.py")]
+    assert "hayase_2024" in folders
+    for path in [*papers.rglob("*.py"), *COMMANDS.rglob("*.py")]:
+        own = path.parent.name
+        for name in modules_of(path):
+            for folder in folders:
+                if folder != own:
+                    assert not f"{name}.".startswith(f"mixanalysis.papers.{folder}."), f"{path}: imports {folder}"
+
+
 def test_every_public_name_resolves():
     for name in mixanalysis.__all__:
         assert getattr(mixanalysis, name) is not None

@@ -25,10 +25,10 @@ def command(
     """Train small networks on the embedded digits, analyse them, and write a report."""
     import json as json_module
 
-    from mixanalysis.papers import run_demo
-    from mixanalysis.papers.hayase_2024 import demo
+    from mixanalysis.papers import registry
     from mixanalysis.runs import Invocation
 
+    demo = registry.default().demo
     out = output or Path("reports/demo")
     if dry_run:
         terminal.show_plan(
@@ -37,7 +37,7 @@ def command(
         return
     request = Invocation(NAME, options.argv(), *options.resolved(context))
     with terminal.progress(quiet=quiet) as stage:
-        path = run_demo(out, force=force, request=request, stage=stage)
+        path = demo.run_demo(out, force=force, request=request, stage=stage)
     if json:
         terminal.show_json(json_module.loads((out / "manifest.json").read_text(encoding="utf-8")))
         return

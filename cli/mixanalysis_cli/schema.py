@@ -134,11 +134,11 @@ def command(
 ) -> None:
     """Say what a command answers with --json, and what the columns of a table mean."""
     from mixanalysis.errors import UsageError
-    from mixanalysis.papers.schemas import TABLES
+    from mixanalysis.papers import schemas
     from mixanalysis.runs.schemas import SCHEMAS
     from mixanalysis.selection import did_you_mean
 
-    every = SCHEMAS | TABLES
+    every = SCHEMAS | schemas.tables()
     known = list(dict.fromkeys([*ANSWERS, *every]))
     if name is not None and name not in known:
         raise UsageError(

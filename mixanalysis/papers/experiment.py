@@ -64,7 +64,7 @@ def _no_rows(_tables: Tables) -> Rows:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A figure or table of the paper.
+    """A figure or table of a paper.
 
     Attributes:
         name: as the command line has it.
@@ -77,6 +77,7 @@ class Experiment:
         claims: rows of `schemas.PAPER_CLAIMS`, a pure function of the tables.
         values: rows of `schemas.PAPER_VALUES`, likewise.
         kinds: data sets of the printed figure.
+        paper: name of its paper's folder; `Paper.experiments` puts it there.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Experiment:
     claims: Callable[[Tables], Rows] = _no_rows
     values: Callable[[Tables], Rows] = _no_rows
     kinds: tuple[str, ...] = ()
+    paper: str = ""
 
     def spec(self, options: Options) -> Any:
         """The preset with what was asked for.

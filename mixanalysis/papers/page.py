@@ -17,6 +17,7 @@ import pandas as pd
 from mixanalysis.errors import UsageError
 from mixanalysis.files import write_text
 from mixanalysis.papers.experiment import Experiment, Options, described
+from mixanalysis.papers.paper import Paper
 from mixanalysis.papers.schemas import PAPER_CLAIMS, PAPER_VALUES
 from mixanalysis.results import SEED_INTERVAL, to_json
 from mixanalysis.runs.folder import OutputFolder
@@ -25,15 +26,13 @@ PAGE = "README.md"
 FIRST_LINE = "<!-- written by mixanalysis reproduce -->"
 SETTINGS = "settings.json"
 
-HEADER = """# Understanding MLP-Mixer as a Wide and Sparse MLP, reproduced
+HEADER = """# {title}, reproduced
 
-Hayase & Karakida, ICML 2024, arXiv 2306.01470. Intervals: {interval}. A claim *agrees* if the whole
+{reference}. Intervals: {interval}. A claim *agrees* if the whole
 interval of the number that decides lies where the rule says, *disagrees* if none of it does, and *can't be told*
 otherwise. Numbers, places and rules were chosen before the runs, settings for the training to work; neither was changed
 for the outcome. Claims are taken one by one: among so many, one in twenty may be decided by chance.
-Intervals over seeds cover initialisation, masks, permutations and the order of images, not the choice of test images.
-Test errors at small scale say what these small networks do on these data, not what the printed ones do.
-"""
+{caveats}"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +75,14 @@ def describe(folder: OutputFolder, spec: Any, options: Options) -> None:
     folder.path(SETTINGS).write_text(to_json(settings) + "\n", encoding="utf-8", newline="\n")
 
 
-def write(out: Path, experiments: Mapping[str, Experiment]) -> Path:
-    """Write the page of all experiments that have a folder in `out`."""
+def write(out: Path, paper: Paper) -> Path:
+    """Write the page of all experiments of a paper that have a folder in `out`."""
     sections = [
-        section for name, experiment in experiments.items() if (section := _read(out / name, experiment)) is not None
+        section
+        for name, experiment in paper.experiments.items()
+        if (section := _read(out / name, experiment)) is not None
     ]
-    write_text(out / PAGE, text(sections))
+    write_text(out / PAGE, text(paper, sections))
     return out / PAGE
 
 
@@ -106,9 +107,10 @@ def _table(folder: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"paper": str}) if path.exists() else pd.DataFrame()
 
 
-def text(sections: Sequence[Section]) -> str:
+def text(paper: Paper, sections: Sequence[Section]) -> str:
     """The page in Markdown, a pure function of the tables."""
-    parts = [FIRST_LINE, "", HEADER.format(interval=SEED_INTERVAL)]
+    said = {"title": paper.title, "reference": paper.reference, "caveats": paper.caveats}
+    parts = [FIRST_LINE, "", HEADER.format(interval=SEED_INTERVAL, **said)]
     parts += ["## Claims", "", *_claims(sections), ""]
     rows = [row for section in sections for row in section.values.to_dict(orient="records")]
     if rows:

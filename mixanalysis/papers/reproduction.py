@@ -11,33 +11,14 @@ import pandas as pd
 
 from mixanalysis.errors import CheckFailedError, UsageError
 from mixanalysis.files import exclusive_lock
-from mixanalysis.papers import page
+from mixanalysis.papers import page, registry
 from mixanalysis.papers.experiment import Context, Experiment, Options, specs
-from mixanalysis.papers.hayase_2024 import fig2, fig2d, fig3, fig4, fig5, fig7, fig_s1, fig_s4, table_s3
 from mixanalysis.papers.ledger import Ledger, Outcome, Stage
+from mixanalysis.papers.paper import Paper
 from mixanalysis.papers.schemas import PAPER_CLAIMS, PAPER_VALUES
 from mixanalysis.runs import Invocation, costs, opened
 from mixanalysis.runs.costs import Cost
 from mixanalysis.runs.folder import previous_outputs
-
-EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment
-    for experiment in (
-        fig2.EXPERIMENT,
-        fig2d.EXPERIMENT,
-        fig3.EXPERIMENT,
-        fig4.EXPERIMENT,
-        fig5.FIG5,
-        fig5.FIG6,
-        fig7.EXPERIMENT,
-        fig_s1.EXPERIMENT,
-        fig_s4.EXPERIMENT,
-        table_s3.EXPERIMENT,
-    )
-}
-"""Every experiment by its name on the command line."""
-
-ALL = "all"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +54,24 @@ class Reproduction:
 def chosen(names: Sequence[str]) -> list[Experiment]:
     """The experiments of these names, in the paper's order; "all" is every one.
 
+    Args:
+        names: see `registry.find`.
+
+    Returns:
+        Experiments of one paper.
+
     Raises:
-        UsageError: a name is unknown, or there is none.
+        UsageError: see `registry.find`.
     """
-    unknown = [name for name in names if name not in EXPERIMENTS and name != ALL]
-    if unknown or not names:
-        got = f"unknown {', '.join(map(repr, unknown))}" if unknown else "no figure"
-        raise UsageError(f"{got}; known are {', '.join(EXPERIMENTS)} and {ALL}")
-    return [experiment for name, experiment in EXPERIMENTS.items() if name in names or ALL in names]
+    paper, figures = registry.find(names)
+    return [paper.experiments[name] for name in figures]
+
+
+def _paper_of(experiments: Sequence[Experiment]) -> Paper:
+    names = {experiment.paper for experiment in experiments}
+    if len(names) != 1 or not names <= registry.PAPERS.keys():
+        raise UsageError("experiments to reproduce must be those of one registered paper; see `chosen`")
+    return registry.PAPERS[names.pop()]
 
 
 def cost(experiments: Sequence[Experiment], options: Options, ledger: Ledger) -> tuple[Cost, int]:
@@ -132,12 +123,13 @@ def reproduce(
         stage: asked for a progress callback.
 
     Raises:
-        UsageError: an option makes no sense, data are missing, a folder holds files of others, or another run writes
-            to it.
+        UsageError: an option makes no sense, data are missing, the experiments are of several papers, a folder holds
+            files of others, or another run writes to it.
         DataError: data can't be read.
         OutputError: a folder can't be written to, or its disk is full.
     """
     options = options or Options()
+    paper = _paper_of(experiments)
     wanted = specs(experiments, options)
     with exclusive_lock(out):
         page.check(out, force=force)
@@ -159,7 +151,7 @@ def reproduce(
             values += own[1]
             if advance is not None:
                 advance(done, len(experiments))
-        path = page.write(out, EXPERIMENTS)
+        path = page.write(out, paper)
         failed = tuple(outcome for outcome in book.values() if not outcome.ok)
         return Reproduction(path, PAPER_CLAIMS.frame(claims), PAPER_VALUES.frame(values), failed)
 

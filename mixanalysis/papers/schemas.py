@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mixanalysis.results import INTERVAL, SEED_INTERVAL, Column, Schema
+from mixanalysis.papers.registry import PAPERS
+from mixanalysis.results import SEED_INTERVAL, Column, Schema
 
 
 def _table(name: str, *columns: Column) -> Schema:
@@ -48,34 +49,6 @@ PAPER_POINTS = _table(
     Column("high", "", "upper end of it"),
 )
 
-PAPER_SIMILARITY = _table(
-    "paper_similarity",
-    *PLACE,
-    Column("seed", "", "seed of the networks"),
-    Column("blocks", "", "blocks on the diagonal"),
-    Column("mean", "", "mean of the diagonal of the CKA with the Mixer"),
-    Column("low", "", f"lower end of the interval over images: {INTERVAL}"),
-    Column("high", "", "upper end of it"),
-    Column("estimator", "", "how the values were estimated"),
-    Column("features", "", "which tensors were compared"),
-    Column("n", "images", "images used"),
-)
-
-PAPER_COSTS = _table(
-    "paper_costs",
-    Column("family", "", "kind of network"),
-    Column("width", "features", "effective width m"),
-    Column("density", "", "mean density p of the mixing layers"),
-    Column("connections", "connections", "of all mixing layers"),
-    Column("parameters", "weights", "trainable weights; masked cells don't count"),
-    Column("stored_bytes", "bytes", "weights, biases, masks and permutations as the module holds them"),
-    Column("step_bytes", "bytes", "weights, gradients, optimiser state and saved tensors of a training step"),
-    Column("flops", "operations", "floating-point operations of one image's forward pass, sums and products"),
-    Column("step_seconds", "s", "median time of a training step"),
-    Column("batch_size", "images", "images of a step"),
-    Column("device", "", "where it was measured"),
-)
-
 PAPER_CLAIMS = _table(
     "paper_claims",
     Column("figure", "", "figure of the paper"),
@@ -100,7 +73,15 @@ PAPER_VALUES = _table(
     Column("high", "", "upper end of it"),
 )
 
-TABLES = {
-    table.name: table for table in (PAPER_RUNS, PAPER_POINTS, PAPER_SIMILARITY, PAPER_COSTS, PAPER_CLAIMS, PAPER_VALUES)
-}
-"""Every table by its name, which is also its file's."""
+RESULTS = (PAPER_RUNS, PAPER_POINTS)
+"""Tables of what experiments give."""
+
+JUDGEMENTS = (PAPER_CLAIMS, PAPER_VALUES)
+"""Tables of how that compares with what a paper says."""
+
+
+def tables() -> dict[str, Schema]:
+    """Every table by its name, which is also its file's; those that a single paper has are among them."""
+    own = {name: schema for paper in PAPERS.values() for name, schema in paper.tables.items()}
+    results, judgements = ({schema.name: schema for schema in schemas} for schemas in (RESULTS, JUDGEMENTS))
+    return results | own | judgements

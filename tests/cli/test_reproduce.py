@@ -9,8 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mixanalysis.papers import EXPERIMENTS, reproduction
-from papers.tiny import SPECS, TRAINING
+from papers.tiny import EXPERIMENTS, SPECS, TRAINING
 
 
 @pytest.fixture(name="tiny")
@@ -18,7 +17,7 @@ def _tiny(monkeypatch):
     """The experiments at sizes that take no time."""
     for name, spec in SPECS.items():
         experiment = replace(EXPERIMENTS[name], presets=dict.fromkeys(("demo", "small", "paper"), spec))
-        monkeypatch.setitem(reproduction.EXPERIMENTS, name, experiment)
+        monkeypatch.setitem(EXPERIMENTS, name, experiment)
 
 
 def test_a_figure_of_formulas(run):
@@ -75,7 +74,7 @@ def test_runs_are_kept_and_shared(run, tiny):
 def test_failed_runs_are_said_at_the_end(run, tiny, monkeypatch):
     broken = replace(TRAINING, optimizer="sgd", lr=1e30, epochs=1)
     spec = replace(SPECS["fig2d"], training=broken, seeds=(0,))
-    monkeypatch.setitem(reproduction.EXPERIMENTS, "fig2d", replace(EXPERIMENTS["fig2d"], presets={"demo": spec}))
+    monkeypatch.setitem(EXPERIMENTS, "fig2d", replace(EXPERIMENTS["fig2d"], presets={"demo": spec}))
     answer = run("reproduce", "fig2d", "--limit", 64, "-o", "out")
     assert answer.code == 5
     (line,) = answer.stderr.splitlines()

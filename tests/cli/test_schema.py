@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mixanalysis.papers.schemas import TABLES
+from mixanalysis.papers import schemas
 from mixanalysis.runs import opened
 from mixanalysis.runs.schemas import SCHEMAS
 from mixanalysis_cli.app import app
@@ -36,7 +36,7 @@ RUNS = {
 }
 """A command line for every command, and for every key that some choice brings."""
 
-EVERY = SCHEMAS | TABLES
+EVERY = SCHEMAS | schemas.tables()
 
 FAILING = {"diff"}
 """Those that find a difference."""
@@ -56,7 +56,7 @@ def _answer(run, networks, monkeypatch):
     def answer(name, *more):
         import torch
 
-        monkeypatch.setattr("mixanalysis.papers.run_demo", demo)
+        monkeypatch.setattr("mixanalysis.papers.hayase_2024.demo.run_demo", demo)
         torch.save({"a.weight": torch.randn(9, 7), "b.weight": torch.zeros(3, 3)}, "unknown.pt")
         if name in ("rerun", "diff"):
             assert run("width", networks["mixer"], "-o", "done").code == 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mixanalysis.papers import EXPERIMENTS, Ledger
+from mixanalysis.papers import Ledger
 from mixanalysis.papers.experiment import Context
-from papers.tiny import SPECS
+from papers.tiny import EXPERIMENTS, SPECS
 
 
 @pytest.fixture(name="made", scope="session")

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 import mixanalysis as mx
-from mixanalysis.papers import EXPERIMENTS
+from mixanalysis.papers import schemas
 from mixanalysis.papers.experiment import Context, described, notes
 from mixanalysis.papers.hayase_2024 import fig2, fig5, fig_s1, table_s3
-from mixanalysis.papers.schemas import TABLES
 from mixanalysis.spectra.sweep import masked_noise
-from papers.tiny import SPECS
+from papers.tiny import EXPERIMENTS, SPECS
 
+TABLES = schemas.tables()
 RUN_TABLES = [name for name in SPECS if name not in ("fig3", "table-s3")]
 
 

@@ -18,12 +18,12 @@ import torch
 
 from mixanalysis.errors import UsageError
 from mixanalysis.families.sizes import Sizes
-from mixanalysis.papers import EXPERIMENTS, Ledger, ledger, reproduce
+from mixanalysis.papers import Ledger, ledger, reproduce
 from mixanalysis.papers.experiment import Context
 from mixanalysis.papers.ledger import _slot
 from mixanalysis.papers.runs import Run
 from mixanalysis.training import train
-from papers.tiny import DATA, SPECS, TRAINING
+from papers.tiny import DATA, EXPERIMENTS, SPECS, TRAINING
 
 RUNS = [Run("mixer", Sizes(channels=4, tokens=4, depth=1), DATA, replace(TRAINING, seed=seed)) for seed in range(3)]
 DIVERGING = Run("mlp", Sizes(width=8, depth=1), DATA, replace(TRAINING, optimizer="sgd", lr=1e30))

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from mixanalysis.errors import UsageError
-from mixanalysis.papers import EXPERIMENTS, Ledger, Options, page, reproduce
+from mixanalysis.papers import Ledger, Options, page, reproduce
 from mixanalysis.papers.schemas import PAPER_CLAIMS, PAPER_VALUES
 from mixanalysis.papers.statistics import Estimate
 from mixanalysis.papers.tables import claim, exact, reference
-from papers.tiny import SPECS
+from papers.tiny import EXPERIMENTS, PAPER, SPECS
 
 CLAIM = claim("fig7", "Deep is | good", "digits", "a difference", Estimate(0.1, 0.05, 0.15, 3), "above 0", "agrees")
 UNKNOWN = claim("fig7", "Wide", "digits", "b", Estimate(math.nan, math.nan, math.nan, 0), "above 0", "can't be told")
@@ -40,7 +40,7 @@ def section(name="fig7", **changes):
 
 
 def test_claims_and_values():
-    lines = page.text([section()]).splitlines()
+    lines = page.text(PAPER, [section()]).splitlines()
     assert lines[0] == page.FIRST_LINE
     row = next(line for line in lines if "Deep" in line)
     assert row == (
@@ -52,7 +52,7 @@ def test_claims_and_values():
 
 
 def test_what_was_run_and_what_failed():
-    lines = page.text([section()]).splitlines()
+    lines = page.text(PAPER, [section()]).splitlines()
     assert "## fig7: Test error against depth" in lines
     assert "Scale: demo. 2 training runs on digits, 2 seeds, 1 failed." in lines
     assert "![fig7.png](fig7/figures/fig7.png)" in lines
@@ -62,14 +62,14 @@ def test_what_was_run_and_what_failed():
 
 
 def test_without_claims_and_runs():
-    lines = page.text([section("fig3", claims=pd.DataFrame(), runs=None, values=pd.DataFrame())]).splitlines()
+    lines = page.text(PAPER, [section("fig3", claims=pd.DataFrame(), runs=None, values=pd.DataFrame())]).splitlines()
     assert "None of these figures has a claim that is examined." in lines
     assert "Scale: demo. No training." in lines
     assert "## Printed values" not in lines
 
 
 def test_nothing_failed():
-    assert "Failed runs" not in page.text([section(runs=RUNS.head(1))])
+    assert "Failed runs" not in page.text(PAPER, [section(runs=RUNS.head(1))])
 
 
 def tiny(*names):

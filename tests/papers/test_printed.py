@@ -8,10 +8,11 @@ import pytest
 
 from mixanalysis import width
 from mixanalysis.errors import UsageError
-from mixanalysis.papers import EXPERIMENTS, Options, chosen
+from mixanalysis.papers import Options, chosen
 from mixanalysis.papers.experiment import specs
 from mixanalysis.papers.hayase_2024 import fig2, fig4, fig5, fig7
 from mixanalysis.papers.runs import Data
+from papers.tiny import EXPERIMENTS
 
 
 @pytest.mark.parametrize(("channels", "tokens"), [(4, 360), (8, 252), (12, 203), (16, 173)])

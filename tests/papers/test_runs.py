@@ -7,11 +7,10 @@ from dataclasses import replace
 import pytest
 
 from mixanalysis.families.sizes import Sizes
-from mixanalysis.papers import EXPERIMENTS
 from mixanalysis.papers.ledger import Ledger
 from mixanalysis.papers.runs import Data, Run
 from mixanalysis.training import run_key, train
-from papers.tiny import DATA, SPECS, TRAINING
+from papers.tiny import DATA, EXPERIMENTS, SPECS, TRAINING
 
 RUN = Run("mixer", Sizes(channels=4, tokens=4, depth=1), DATA, TRAINING)
 

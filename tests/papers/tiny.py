@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mixanalysis.papers.hayase_2024 import fig2, fig2d, fig3, fig4, fig5, fig7, fig_s1, fig_s4, table_s3
+from mixanalysis.papers.registry import default
 from mixanalysis.papers.runs import Data
 from mixanalysis.training import TrainingConfig
+
+PAPER = default()
+EXPERIMENTS = PAPER.experiments
 
 DATA = Data("digits", image_size=8, patch=4, limit=96)
 TRAINING = TrainingConfig(epochs=2, lr=0.01, batch_size=48)

@@ -24,10 +24,10 @@ from mixanalysis.families.sizes import Sizes
 from mixanalysis.network import Network
 from mixanalysis.papers.experiment import Context, Drawing, Experiment, Rows, Tables, notes
 from mixanalysis.papers.hayase_2024.figures import similarity
+from mixanalysis.papers.hayase_2024.schemas import PAPER_SIMILARITY
 from mixanalysis.papers.hayase_2024.settings import ADAMW, SEEDS, ZERO_ONE
 from mixanalysis.papers.ledger import Outcome
 from mixanalysis.papers.runs import Data, Point, Run, Scale
-from mixanalysis.papers.schemas import PAPER_SIMILARITY
 from mixanalysis.papers.statistics import Estimate, combination, mean
 from mixanalysis.papers.tables import claim, means_table, runs_table, values_at
 from mixanalysis.report.similarity.figures import cka_heatmap

@@ -1,4 +1,4 @@
-"""The figures of the paper's experiments: each draws tables of `paper.schemas`, and its labels come from them."""
+"""Drawings of the paper's figures: each draws tables of the experiments, from which its labels come."""
 
 from __future__ import annotations
 

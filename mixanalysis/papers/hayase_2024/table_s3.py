@@ -25,8 +25,8 @@ from mixanalysis.network import Config, Patches, to_dict
 from mixanalysis.network.blocks import MaskedLinear, SharedLinear
 from mixanalysis.papers.experiment import Context, Drawing, Experiment, Rows, Tables, notes
 from mixanalysis.papers.hayase_2024.figures import costs
+from mixanalysis.papers.hayase_2024.schemas import PAPER_COSTS
 from mixanalysis.papers.runs import Scale
-from mixanalysis.papers.schemas import PAPER_COSTS
 from mixanalysis.papers.statistics import Estimate
 from mixanalysis.papers.tables import claim
 from mixanalysis.report.style import TEXT
