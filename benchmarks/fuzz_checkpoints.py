@@ -1,9 +1,10 @@
-"""Reads damaged checkpoints by the hundred thousand, and says what went wrong with which.
+"""Reads damaged files by the hundred thousand, and says what went wrong with which.
 
 python benchmarks/fuzz_checkpoints.py --files 200000 --jobs 2
 
-Small sound checkpoints of every container, and some that hypothesis invents, are mutated: bits flipped, bytes set,
-cut, removed, repeated, spliced, numbers of headers replaced, pickles given other instructions, zip members replaced.
+Small sound checkpoints of every container, some that hypothesis invents, stored features, manifests and data files are
+mutated: bits flipped, bytes set, cut, removed, repeated, spliced, numbers of headers replaced, pickles given other
+instructions, zip members replaced.
 Each must be read or refused by one of the package's own errors. Any other exception, a crash, more than ten seconds,
 more memory than four times the file and 24 MiB, or an attempt to run code fails; the files that failed are kept.
 A short run of the same is among the tests. The exit code is 1 where anything failed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,13 +14,28 @@ from numpy.lib.npyio import NpzFile
 
 from mixanalysis.datasets.dataset import Dataset, Split
 from mixanalysis.errors import DataError
-from mixanalysis.files import stamp
+from mixanalysis.files import regular_size, stamp
 
 IMAGES = ("images", "x", "X", "data", "arr_0")
 """Names under which an archive's images are looked for, each with the split before, behind, or not at all."""
 
 LABELS = ("labels", "y", "Y", "targets", "target", "arr_1")
 """Names under which its labels are looked for."""
+
+_DAMAGE = (
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy and zipfile raise at damaged files."""
 
 COLOURS = (1, 3)
 """Lengths of an axis of channels."""
@@ -36,6 +52,7 @@ def read_npz(path: Path, split: Split) -> Dataset:
         DataError: the file can't be read, or its arrays have no such names, shapes or types.
     """
     try:
+        regular_size(path)
         before = stamp(path)
         # opened here: np.load leaves the file of a damaged archive open
         with path.open("rb") as file, _archive(file) as arrays:
@@ -50,7 +67,7 @@ def read_npz(path: Path, split: Split) -> Dataset:
             labels = np.asarray(arrays[answers]) if answers is not None else None
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; give the path of a .npz file with images") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path}: not a .npz file of plain arrays: {error}") from None
     pixels, note = _images(path, images)
     return Dataset(str(path), split, pixels, *_labels(path, labels, len(images)), note=note, files=(before,))
@@ -67,12 +84,13 @@ def read_npy(path: Path, split: Split) -> Dataset:
         DataError: the file can't be read, or its array has no such shape or type.
     """
     try:
+        regular_size(path)
         before = stamp(path)
         with path.open("rb") as file:
             images = np.load(file, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; give the path of a .npy file with images") from None
-    except (OSError, ValueError, EOFError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path}: not a .npy file of a plain array: {error}") from None
     if isinstance(images, NpzFile):
         raise DataError(f"{path}: holds several arrays; rename it to .npz")

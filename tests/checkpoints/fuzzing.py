@@ -1,4 +1,6 @@
-"""Damaged checkpoints by the thousand: sound small ones of every container, mutated, and what reading them may do.
+"""Damaged files by the thousand: sound small ones of every kind that is read, mutated, and what reading them may do.
+
+The kinds are checkpoints of every container, stored features, manifests, and images of npz files.
 
 A file must end in success or in one of the package's own errors: no other exception, no crash, no code of the file's
 choice, not beyond `SECONDS`, not beyond four times the file and `SLACK` of memory.
@@ -30,7 +32,14 @@ from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
 from mixanalysis.checkpoints import open_checkpoint
+from mixanalysis.datasets import Dataset
+from mixanalysis.datasets.arrays import read_npz
 from mixanalysis.errors import MixanalysisError
+from mixanalysis.runs.manifest import Manifest
+from mixanalysis.similarity import FeatureExtractor, Stored, store
+from mixanalysis.similarity.sources.batches import raw_batches
+from mixanalysis.similarity.sources.feature_files.metadata import What
+from mixanalysis.similarity.sources.feature_files.read import replay
 
 SECONDS = 10.0
 SLACK = 24 * 2**20
@@ -40,6 +49,9 @@ Files = dict[str, bytes]
 """A checkpoint as its files; one of a single file has the name FILE."""
 
 FILE = "a.pt"
+FEATURES = "a.features.safetensors"
+MANIFEST = "manifest.json"
+DATA = "images.npz"
 
 
 # sound checkpoints
@@ -142,7 +154,38 @@ def _corpus(scratch: Path) -> dict[str, Files]:
         },
         "deepspeed": {"latest": b"step_3", "step_3/mp_rank_00_model_states.pt": _torch(pruner)},
         "distributed": _distributed(scratch / "dcp"),
+        "features": {FEATURES: _features(scratch, "features")},
+        "Gram matrices": {FEATURES: _features(scratch, "grams")},
+        "manifest": {MANIFEST: _manifest()},
+        "data": {DATA: _numpy(np.savez, _data())},
+        "data, compressed": {DATA: _numpy(np.savez_compressed, _data())},
     }
+
+
+def _features(scratch: Path, what: What) -> bytes:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU())
+    images = torch.randn(10, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    data = Dataset("made up", "test", images, None, classes=0)
+    path = scratch / f"{what}.safetensors"
+    store(FeatureExtractor("a", module, {"first": "1", "second": "2"}), data, path, what=what, batch_size=5)
+    return path.read_bytes()
+
+
+def _manifest() -> bytes:
+    content = {
+        "schema_version": 1,
+        "command": "cka",
+        "parameters": {"data": "digits", "layers": ["a", "b"], "batch_size": 64},
+        "inputs": [{"label": "a", "path": "a.pt", "sha256": "0" * 64}],
+        "versions": {"mixanalysis": "1.0", "torch": "2.4"},
+        "outputs": {"cka.csv": "0" * 64, "figures/cka.png": "1" * 64},
+    }
+    return json.dumps(content).encode()
+
+
+def _data() -> dict[str, np.ndarray]:
+    images = np.arange(6 * 16, dtype="u1").reshape(6, 1, 4, 4)
+    return {"images_test": images, "labels_test": np.arange(6), "images_train": images.astype("f4")}
 
 
 _KNOWN = (
@@ -353,6 +396,8 @@ _watched: list[str] | None = None
 def _audit(event: str, arguments: tuple[object, ...]) -> None:
     if _watched is None:
         return
+    if event == "compile" and arguments[1] == "<unknown>":  # ast.literal_eval, with which numpy reads headers
+        return
     writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
     if writes or _FORBIDDEN.fullmatch(event):
         _watched.append(f"{event} {arguments!r}"[:200])
@@ -362,6 +407,8 @@ def watch() -> None:
     """Begin to note, once and for good in this process, what code that a file brings would do."""
     for codec in ("raw_unicode_escape", "unicode_escape"):  # of pickletools, imported when a pickle first needs them
         codecs.lookup(codec)
+    with np.load(io.BytesIO(_numpy(np.savez, _data()))) as arrays:  # imports what numpy reads headers with
+        arrays["images_test"]
     sys.addaudithook(_audit)
     signal.signal(signal.SIGALRM, _alarm)
 
@@ -371,15 +418,35 @@ def write(folder: Path, files: Files) -> Path:
     for name, data in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(data)
-    return folder / FILE if list(files) == [FILE] else folder
+    return folder / next(iter(files)) if len(files) == 1 else folder
 
 
 def read(path: Path) -> int:
-    """Ask for everything in a checkpoint; gives the number of tensors that could be read.
+    """Ask for everything in a file or folder; gives the number of tensors or values that could be read.
 
     Raises:
         MixanalysisError: it can't be opened.
     """
+    return _READERS.get(path.name, _read_checkpoint)(path)
+
+
+def _read_features(path: Path) -> int:
+    stored = Stored.open(path)
+    for raw in raw_batches(replay([stored]), stored.rows[0]):
+        stored.observe(raw, lambda features: features @ features.T)
+    return len(stored.layers)
+
+
+def _read_manifest(path: Path) -> int:
+    manifest = Manifest.read(path)
+    return len(manifest.inputs) + len(manifest.outputs)
+
+
+def _read_data(path: Path) -> int:
+    return sum(len(read_npz(path, split).images) for split in ("train", "test"))
+
+
+def _read_checkpoint(path: Path) -> int:
     good = 0
     checkpoint = open_checkpoint(path)
     for name in checkpoint.names:
@@ -398,6 +465,13 @@ def read(path: Path) -> int:
     except MixanalysisError:
         return good
     return good
+
+
+_READERS: dict[str, Callable[[Path], int]] = {
+    FEATURES: _read_features,
+    MANIFEST: _read_manifest,
+    DATA: _read_data,
+}
 
 
 def verdict(path: Path) -> str:
