@@ -41,8 +41,8 @@ _SMALL, _CAPTION, _TEXT, _TITLE = 7.0, 7.5, 8.5, 13.0
 """Sizes of fonts in points: tables, captions, paragraphs, titles."""
 
 
-WORD = 200
-"""Characters of a word; a longer one, such as a name, loses its middle."""
+WORD, CELL = 100, 200
+"""Characters of a word, such as a name, and of a table's cell; longer ones lose their middle."""
 
 LONG = re.compile(rf"\S{{{WORD + 1},}}")
 
@@ -180,7 +180,7 @@ def _worded(text: str, size: float, weight: str = "normal", *, leads: bool = Fal
 
 
 def _cell(text: str) -> str:
-    return shortened(visible(text), WORD)
+    return shortened(visible(text), CELL)
 
 
 def _need(part: Block | Table, following: Sequence[Block | Table | str]) -> float:

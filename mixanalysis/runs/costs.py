@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mixanalysis.families import FAMILIES
 from mixanalysis.network import UNKNOWN, Config, MixingLayer, Network
 from mixanalysis.operators import Masked, Operator
+from mixanalysis.report.spectra.section import PANELS
 from mixanalysis.results import NETWORK, Schema
 from mixanalysis.spectra import nulls, targets
 from mixanalysis.spectra.layer import PROBES, STEPS, TOP
@@ -45,9 +46,6 @@ SPARSE = 8.0
 
 SIGN_PRODUCTS = 100
 """The same for one draw of random signs."""
-
-PANELS = 12
-"""Histograms of a figure."""
 
 FIGURE, FIGURE_BYTES = 0.5, 1e8
 """Seconds and bytes of a figure."""
