@@ -176,7 +176,7 @@ def capturing(
                 aliases[call] = first
                 return
             seen[id(tensor)] = (weakref.ref(tensor), _version(tensor), call)
-            sink(call, pooled(tensor.movedim(axis, 0), pooling, mask))
+            sink(call, pooled(tensor if axis == 0 else tensor.movedim(axis, 0), pooling, mask))
 
         return receive
 
@@ -235,7 +235,7 @@ def accuracy(network: Network, batches: Iterator[Tensor], labels: Tensor) -> flo
 
 def _rows(call: Call, output: Any, count: int | None, axes: Axes) -> tuple[Tensor, int]:
     """The first tensor of an output that has a row per example, and its axis of examples."""
-    candidates = list(tensors(output))
+    candidates = [output] if isinstance(output, Tensor) else list(tensors(output))
     if call in axes.places:
         place = axes.places[call]
         if place is not None and place.tensor < len(candidates):

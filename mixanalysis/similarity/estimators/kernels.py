@@ -74,11 +74,11 @@ class Kernel:
             Zeros for features that are equal for all examples; None for features that aren't finite, those whose HSIC
             is out of the range of float64, and for the RBF kernel where the median distance is zero.
         """
-        matrix = _triangle(features.double() if double else features)
-        if matrix is None:
-            return None
+        matrix, trace = _triangle(features.double() if double else features)
         if self.name == "linear":
-            return matrix if in_range(float(matrix.diagonal().sum(dtype=torch.float64))) else None
+            return matrix if in_range(trace) else None
+        if not math.isfinite(trace):
+            return None
         distances = squared_distances(mirror_(matrix))
         middle = median_square(distances)
         if not resolved(float(matrix.diagonal().max()), middle, matrix.dtype):
@@ -99,18 +99,19 @@ def mirror_(triangles: Tensor) -> Tensor:
     return triangles
 
 
-def _triangle(features: Tensor) -> Tensor | None:
+def _triangle(features: Tensor) -> tuple[Tensor, float]:
+    """Return the lower triangle of the linear Gram matrix, and its trace, not finite where features aren't."""
     if features.dtype not in (torch.float32, torch.float64):
         features = features.float()
     if torch.equal(features[0], features[-1]) and bool((features == features[0]).all()):
-        return features.new_zeros(len(features), len(features))
+        return features.new_zeros(len(features), len(features)), 0.0
     matrix = _product(features)
     trace = float(matrix.trace())
     if features.dtype == torch.float32 and not _SMALLEST_SQUARE * len(features) < trace < math.inf:
         # out of the range of float32, or not finite at all
         matrix = _product(features.double())
         trace = float(matrix.trace())
-    return matrix if math.isfinite(trace) else None
+    return matrix, trace
 
 
 def _product(features: Tensor) -> Tensor:
