@@ -94,6 +94,10 @@ def optimum(omega: float, expansion: Expansion = 1.0) -> Optimum:
 
     Raises:
         UsageError: Omega or an expansion is not positive.
+
+    Examples:
+        >>> optimum(2**19, 2.0)
+        Optimum(S=64.0, C=64.0, m=4096.0, p=0.015625)
     """
     gamma_s, gamma_c = _pair(omega, expansion)
     hidden = math.cbrt(omega * gamma_s * gamma_c)
@@ -108,6 +112,10 @@ def tokens(omega: float, expansion: Expansion, channels: float) -> float:
 
     Raises:
         UsageError: Omega, an expansion or the channels are not positive.
+
+    Examples:
+        >>> tokens(2**19, 2.0, 64)
+        64.0
     """
     gamma_s, gamma_c = _pair(omega, expansion)
     if not channels > 0:
@@ -162,6 +170,10 @@ def line(omega: float, expansion: float = 1.0, widths: Iterable[float] | None = 
 
     Raises:
         UsageError: Omega or gamma is not positive, or a width is so small that p would pass 1.
+
+    Examples:
+        >>> line(1000.0, 1.0, [40, 50])["density"].tolist()
+        [0.625, 0.4]
     """
     low, high = mixer_range(omega, expansion)
     dense = narrowest_sparse(omega, expansion)

@@ -25,6 +25,13 @@ class Kronecker(Operator):
 
     Raises:
         ValueError: the factors differ in dtype.
+
+    Examples:
+        >>> import torch
+        >>> from mixanalysis.operators import Dense
+        >>> left, right = (Dense(torch.diag(torch.tensor(values))) for values in ([3.0, 1.0], [2.0, 1.0]))
+        >>> Kronecker(left, right).dense().diagonal().tolist()
+        [6.0, 3.0, 2.0, 1.0]
     """
 
     def __init__(self, left: Operator, right: Operator) -> None:

@@ -31,6 +31,17 @@ class Lift(Operator):
 
     Raises:
         ValueError: `copies` is below one, or `identity` is neither "left" nor "right".
+
+    Examples:
+        Token mixing of a 2 x 3 feature matrix, without forming the 6 x 6 matrix:
+
+        >>> import torch
+        >>> from mixanalysis.operators import Dense
+        >>> lift = Lift(Dense(torch.tensor([[0.0, 1.0], [1.0, 0.0]])), copies=3, identity="left")
+        >>> lift.shape, lift.nnz
+        ((6, 6), 12)
+        >>> lift.apply(torch.arange(6.0)).tolist()
+        [1.0, 0.0, 3.0, 2.0, 5.0, 4.0]
     """
 
     def __init__(self, factor: Operator, copies: int, identity: Identity) -> None:

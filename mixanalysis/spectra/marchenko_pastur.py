@@ -68,6 +68,10 @@ def c_gamma(gamma: float) -> float:
 
     Raises:
         ValueError: If gamma is not positive and finite.
+
+    Examples:
+        >>> c_gamma(4.0)
+        3.0
     """
     if not (math.isfinite(gamma) and gamma > 0):
         raise ValueError(f"gamma must be positive and finite, got {gamma}; it is rows over columns")
@@ -87,6 +91,12 @@ def edge(a: int, b: int, variance: float) -> float:
 
     Raises:
         ValueError: If a size is below 1 or the variance is not positive and finite.
+
+    Examples:
+        A gamma m x m matrix of variance 1/m, here with gamma = 4 and m = 100, has the edge c_gamma:
+
+        >>> edge(400, 100, 1 / 100)
+        3.0
     """
     check_law(a, b, variance)
     return math.sqrt(variance) * (math.sqrt(a) + math.sqrt(b))

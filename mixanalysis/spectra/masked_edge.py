@@ -108,6 +108,14 @@ def sparse_edge(gamma: float, m: float, p: float, kurtosis: float = 3.0) -> floa
     Raises:
         ValueError: If gamma is not positive and finite, m is below 1, p lies outside (0, 1], the kurtosis is
             below 1, or the matrix is too small for a first-order correction.
+
+    Examples:
+        A dense Gaussian matrix needs no correction; a Mixer's density at m = 4096 needs a small one:
+
+        >>> sparse_edge(4.0, 4096, 1.0)
+        3.0
+        >>> round(sparse_edge(4.0, 4096, 1 / 64), 3)
+        3.034
     """
     base = c_gamma(gamma)
     if not (math.isfinite(m) and m >= 1):

@@ -50,6 +50,10 @@ def cdf(x: Values) -> Values:
 
     Returns:
         F1(x), same shape as `x`; absolute error below 1e-13. It costs about 2 ms a point.
+
+    Examples:
+        >>> round(cdf(0.0), 4)
+        0.8319
     """
     return like(x, _at_each(x, lambda point: math.exp(_log_cdf_and_slope(point)[0])))
 
@@ -106,6 +110,10 @@ def isf(level: Values) -> Values:
 
     Raises:
         ValueError: If a level lies outside [1e-300, 1 - 1e-12].
+
+    Examples:
+        >>> round(isf(0.01), 3)
+        2.023
     """
     levels = np.asarray(level)
     if not np.all((levels >= _SMALLEST_LEVEL) & (levels <= 1 - _SMALLEST_SHARE)):
@@ -171,6 +179,12 @@ def p_value(s_max: Values, a: int, b: int, variance: float) -> Values:
 
     Raises:
         ValueError: If the matrix is 1 x 1, a size is below 1, or the variance is not positive and finite.
+
+    Examples:
+        A largest singular value well beyond the edge 2.414 of a 128 x 64 matrix of variance 1/64:
+
+        >>> p_value(2.6, 128, 64, 1 / 64) < 1e-4
+        True
     """
     return sf(statistic(s_max, a, b, variance))
 

@@ -29,6 +29,14 @@ def hsic1(gram_x: Array, gram_y: Array) -> float:
 
     Raises:
         UsageError: the shapes differ or n is below 4.
+
+    Examples:
+        Four examples on a line, with themselves:
+
+        >>> import numpy as np
+        >>> x = np.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> round(hsic1(x @ x.T, x @ x.T), 4)
+        2.1667
     """
     first, second = torch.as_tensor(gram_x).double(), torch.as_tensor(gram_y).double()
     if first.shape != second.shape or first.ndim != 2 or first.shape[0] != first.shape[1]:
@@ -72,6 +80,15 @@ def linear_cka(x: Array, y: Array, estimator: Bias = "unbiased") -> float:
 
     Raises:
         UsageError: the numbers of examples differ, or are below 4, or the estimator is unknown.
+
+    Examples:
+        Rotating and rescaling features does not change CKA:
+
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(20, 3))
+        >>> rotation = np.linalg.qr(np.ones((3, 3)) + np.eye(3))[0]
+        >>> round(linear_cka(x, 5 * x @ rotation), 6)
+        1.0
     """
     return _cka(Kernel(), x, y, estimator)
 
