@@ -25,12 +25,12 @@ class World(NamedTuple):
 
 
 def declared() -> World:
-    """What torchrun says in the environment; a single process without it."""
+    """Return the rank and number of processes that torchrun has set in the environment; a single process without it."""
     return World(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
 
 def world() -> World:
-    """The process group that was joined; a single process without one."""
+    """Return the process group that was joined; a single process without one."""
     if declared().size == 1:
         return World()
     import torch.distributed as dist
@@ -71,7 +71,7 @@ def joined() -> Iterator[World]:
 
 
 def own_device(device: str) -> str:
-    """This process's own accelerator, where only its kind is named: processes of one machine don't share one."""
+    """Return this process's own accelerator where only its kind is named: processes of one machine don't share one."""
     local = os.environ.get("LOCAL_RANK")
     return f"{device}:{local}" if local is not None and device.isalpha() and device != "cpu" else device
 

@@ -68,7 +68,7 @@ class Axes:
 
 
 def tap_paths(network: Network, position: Position) -> dict[str, str]:
-    """For each mixing block's label, the path of the module whose output is its feature."""
+    """Return for each mixing block's label, the path of the module whose output is its feature."""
     return {tap.name: tap.before if position == "before-skip" else tap.after for tap in network.taps}
 
 
@@ -217,7 +217,7 @@ def pooled(tensor: Tensor, pooling: Pooling, mask: Tensor | None = None) -> Tens
 
 @torch.inference_mode()
 def outputs(module: nn.Module, batches: Iterator[Tensor]) -> Tensor:
-    """The module's outputs for all batches, one below the other."""
+    """Return the module's outputs for all batches, one below the other."""
     return torch.cat([module(batch) for batch in batches])
 
 
@@ -234,7 +234,7 @@ def accuracy(network: Network, batches: Iterator[Tensor], labels: Tensor) -> flo
 
 
 def _rows(call: Call, output: Any, count: int | None, axes: Axes) -> tuple[Tensor, int]:
-    """The first tensor of an output that has a row per example, and its axis of examples."""
+    """Return the first tensor of an output that has a row per example, and its axis of examples."""
     candidates = [output] if isinstance(output, Tensor) else list(tensors(output))
     if call in axes.places:
         place = axes.places[call]

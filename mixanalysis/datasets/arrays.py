@@ -99,7 +99,7 @@ def read_npy(path: Path, split: Split) -> Dataset:
 
 
 def _key(names: list[str], sought: tuple[str, ...], split: Split) -> str | None:
-    """The first of the names sought, that of the split before the one for both."""
+    """Return the first of the names sought, that of the split before the one for both."""
     candidates = [form for name in sought for form in (f"{name}_{split}", f"{split}_{name}")] + list(sought)
     return next((name for name in candidates if name in names), None)
 
@@ -113,7 +113,7 @@ def _archive(file: BinaryIO) -> NpzFile:
 
 
 def _images(path: Path, images: np.ndarray) -> tuple[torch.Tensor, str]:
-    """Pixels of shape (N, channels, height, width), and a note where axes were moved."""
+    """Return pixels of shape (N, channels, height, width), and a note where axes were moved."""
     note = ""
     if images.ndim == 3:
         images = images[:, None]

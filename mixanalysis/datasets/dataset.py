@@ -94,7 +94,7 @@ class Dataset:
         return torch.cat([self._converted(part) for part in self.pixels.split(_CHUNK)])
 
     def take(self, index: Tensor) -> Tensor:
-        """The images at these places, float32, shape (len(index), channels, height, width)."""
+        """Return the images at these places, float32, shape (len(index), channels, height, width)."""
         return self._converted(self.pixels[index])
 
     @cached_property
@@ -143,7 +143,7 @@ class Dataset:
         return replace(self if self.target is None else self.settled(), target=shape)
 
     def _refusal(self, own: Shape, shape: Shape) -> str | None:
-        """What to do where images of one shape don't become those of another; None where they do."""
+        """Return what to do where images of one shape don't become those of another; None where they do."""
         if own[1:] != shape[1:] and not self.resizable:
             return "give data of that shape (--data FILE.npz), or resize these (--resize)"
         if own[0] == shape[0] or (self.resizable and own[0] == 1):
@@ -155,7 +155,7 @@ class Dataset:
         return "give data of that shape (--data FILE.npz)"
 
     def settled(self) -> Dataset:
-        """The same images with any resizing done once and for all."""
+        """Return the images with any resizing done once and for all."""
         return self if self.target is None else replace(self, pixels=self.images, target=None)
 
     def batches(self, size: int) -> Iterator[Tensor]:
@@ -194,7 +194,7 @@ class Dataset:
 
 
 def standardised(images: Tensor) -> Tensor:
-    """Map pixel values in [0, 1] to [-1, 1]."""
+    """Return pixel values in [0, 1] mapped to [-1, 1]."""
     return images.to(torch.float32) * 2 - 1
 
 

@@ -14,7 +14,7 @@ TRAIN = 1437
 
 
 def digits(split: Split) -> Dataset:
-    """The training or test images, pixel values 0 .. 16 mapped to [-1, 1]."""
+    """Return the training or test images, pixel values 0 .. 16 mapped to [-1, 1]."""
     with (
         as_file(files("mixanalysis.datasets") / "digits.npz") as path,
         np.load(path, allow_pickle=False) as arrays,

@@ -73,7 +73,7 @@ def read(directory: Path, split: Split, shape: Shape | None = None) -> Raw:
 
 
 def _left_out(root: Path, used: list[Path]) -> str:
-    """A note on the files that aren't used, hidden ones aside; nothing where there are none."""
+    """Return a note on the files that aren't used, hidden ones aside; nothing where there are none."""
     others = [path for path in _files(root) if path.suffix.lower() not in ENDINGS]
     loose = [path for path in sorted(root.iterdir()) if path.suffix.lower() in ENDINGS and not _hidden(path, root)]
     told = {
@@ -86,7 +86,7 @@ def _left_out(root: Path, used: list[Path]) -> str:
 
 
 def _hidden(path: Path, root: Path) -> bool:
-    """True for a path below `root` with a part whose name begins with a dot, as .git and macOS's ._name files."""
+    """Return whether a part of a path below `root` begins with a dot, as .git and macOS's ._name files."""
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
@@ -109,7 +109,7 @@ def _classes(root: Path) -> list[str]:
 
 
 def _files(root: Path) -> list[Path]:
-    """All files of the classes, by the parts of their paths; without classes, those in the folder itself."""
+    """Return all files of the classes, by the parts of their paths; without classes, those in the folder itself."""
     below = [path for name in _classes(root) for path in (root / name).rglob("*")]
     by_class = any(path.suffix.lower() in ENDINGS for path in below)
     files = (path for path in (below if by_class else root.iterdir()) if path.is_file() and not _hidden(path, root))
@@ -117,7 +117,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def _header(path: Path) -> tuple[str, tuple[int, int]]:
-    """Mode and (width, height), without decoding the pixels."""
+    """Return mode and (width, height), without decoding the pixels."""
     try:
         from PIL import Image
     except ImportError:
@@ -133,7 +133,7 @@ def _header(path: Path) -> tuple[str, tuple[int, int]]:
 
 
 def _pixels(path: Path, mode: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Shape (channels, height, width)."""
+    """Return the pixels of an image, shape (channels, height, width)."""
     from PIL import Image, ImageOps
 
     try:

@@ -57,7 +57,7 @@ SCALES = ("symmetric", "unit", "standard")
 
 
 def is_local(name: str) -> bool:
-    """Whether a name is that of files: KIND:DIR or KIND/SCALE:DIR."""
+    """Return whether a name is that of files: KIND:DIR or KIND/SCALE:DIR."""
     return name.partition(":")[0].partition("/")[0] in {*KINDS, *_VARIANTS} and ":" in name
 
 
@@ -107,6 +107,6 @@ def _scale(kind: Kind, name: str, channels: int) -> Scale:
 
 @lru_cache(maxsize=4)
 def _read(kind: str, directory: str, split: Split, shape: Shape | None, _stamps: tuple[Stamp, ...]) -> Raw:
-    """The bytes alone are kept: a split of CIFAR-10 is 150 MB."""
+    """Return the data set; only its bytes are kept: a split of CIFAR-10 is 150 MB."""
     more = () if shape is None else (shape,)
     return {**KINDS, **_VARIANTS}[kind].read(Path(directory), split, *more)

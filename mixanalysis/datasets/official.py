@@ -119,7 +119,7 @@ def compared(source: Source, contents: Mapping[str, bytes], paths: Sequence[Path
 
 
 def _state(source: Source, name: str, data: bytes, path: Path | None) -> str:
-    """State of one file, a key of the states in `compared`."""
+    """Return the state of one file, a key of the states in `compared`."""
     if name in source.sums:
         return "official" if _digest(source.sums[name], data) == source.sums[name] else "different"
     if name in source.packed and path is not None and path.suffix == ".gz":

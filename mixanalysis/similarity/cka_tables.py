@@ -93,7 +93,7 @@ def companions(
     data: Dataset | Sequence[Batch],
     batch_size: int,
 ) -> pd.DataFrame:
-    """Companion measures of every pair of layers."""
+    """Return companion measures of every pair of layers."""
     sums = found.sums
     if not isinstance(sums, HSICSums) or not sums.measures:
         return SIMILARITY.frame(())
@@ -129,7 +129,7 @@ def _pairs(networks: int) -> list[tuple[int, int]]:
 
 
 def _full_batch(sums: HSICEstimates, estimator: Estimator, data: Dataset | Sequence[Batch], batch_size: int) -> int:
-    """Examples of a full batch."""
+    """Return examples of a full batch."""
     if isinstance(data, Dataset) and not estimator.full:
         return min(batch_size, len(data))
     return round(sums.examples / int(sums.batches.sum()))
@@ -147,7 +147,7 @@ def _places(x: int, a: Layer, y: int, b: Layer) -> dict[str, Any]:
 
 
 def _status(statuses: tuple[Sequence[str], Sequence[str]], x: int, y: int, value: float, undefined: str) -> str:
-    """Why a value is undefined: for its layers, or else as given; "ok" where it isn't."""
+    """Return why a value is undefined: for its layers, or else as given; "ok" where it isn't."""
     if np.isfinite(value):
         return "ok"
     status = statuses[0][x] if statuses[0][x] != "ok" else statuses[1][y]
@@ -159,14 +159,14 @@ def _undefined(sums: HSICEstimates) -> list[int]:
 
 
 def _without(hsic: Floats, undefined: Sequence[int]) -> Floats:
-    """The same with no self-term for layers that have no features for some batch."""
+    """Return HSIC without self-terms of layers that have no features for some batch."""
     hsic = hsic.copy()
     hsic[..., undefined, undefined] = 0
     return hsic
 
 
 def _statuses(found: Pass, network: int, bias: Bias) -> list[str]:
-    """Why each layer of a network has no similarity; "ok" where it has."""
+    """Return why each layer of a network has no similarity; "ok" where it has."""
     span = found.sums.spans[network]
     own = np.diagonal(found.sums.hsic(bias))
     return [
@@ -262,7 +262,7 @@ def _warnings(
 
 
 def _vanished(sums: HSICEstimates, layers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Layers of which whole batches are lost, though their images differ."""
+    """Return layers of which whole batches are lost, though their images differ."""
     if not isinstance(sums, HSICSums):
         return []
     batches = int(sums.batches.sum())
@@ -284,7 +284,7 @@ def _number(value: float | None) -> float:
 
 
 def relation(a: Source, b: Source) -> str:
-    """What a pair is: "itself", a control, or "" for two networks to be compared."""
+    """Return what a pair is: "itself", a control, or "" for two networks to be compared."""
     if a is b:
         return "itself"
     controls = {a.control, b.control} - {""}

@@ -58,7 +58,7 @@ class CKAResult:
         return self.pair(*self.diagonal.iloc[0][["network_a", "network_b"]])
 
     def pair(self, network_a: str, network_b: str, column: str = "value") -> pd.DataFrame:
-        """Layers by layers of one pair."""
+        """Return the values of one pair, layers by layers."""
         cells = self.cells[(self.cells["network_a"] == network_a) & (self.cells["network_b"] == network_b)]
         matrix = cells.pivot_table(column, "index_a", "index_b", dropna=False)
         matrix.index = pd.Index(cells.drop_duplicates("index_a")["layer_a"], name=network_a)
@@ -76,11 +76,11 @@ class CKAResult:
         return means + representation.table(title, self.matrix, index=True) + representation.notes(self.warnings)
 
     def to_frame(self) -> pd.DataFrame:
-        """The cells."""
+        """Return the cells."""
         return self.cells
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready data."""
+        """Return JSON-ready data."""
         return {
             "cka": records(self.cells),
             "cka_diagonal": records(self.diagonal),

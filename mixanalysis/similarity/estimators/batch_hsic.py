@@ -45,7 +45,7 @@ def _write(array: Floats, rows: slice, columns: slice, terms: torch.Tensor) -> N
 
 
 def _own_biased(centred: Centred) -> torch.Tensor:
-    """HSIC_0 of each layer with itself, shape (layers,)."""
+    """Return HSIC_0 of each layer with itself, shape (layers,)."""
     n, k = centred.examples, centred.diagonals
     own = centred.contributions.sum(dim=1) + k.square().sum(dim=1) * (n / (n - 2))
     own -= k.sum(dim=1).square() / ((n - 1) * (n - 2))

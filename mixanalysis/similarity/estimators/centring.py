@@ -62,7 +62,7 @@ class Centred:
 
     @classmethod
     def _of(cls, grams: Tensor, eps: Tensor) -> Centred:
-        """U-centre a stack, which is overwritten; `eps` is each layer's relative rounding error."""
+        """Return a U-centred stack, which is overwritten; `eps` is each layer's relative rounding error."""
         n = grams.shape[-1]
         own = grams.diagonal(dim1=1, dim2=2).clone().double()
         sums = grams.sum(dim=2).double()

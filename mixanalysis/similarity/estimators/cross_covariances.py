@@ -17,7 +17,7 @@ _CELLS = 2**18
 
 
 def by_features(layers: Sequence[LayerGram], pairs: Blocks, groups: Groups) -> GramSums:
-    """From cross-covariances, for the linear kernel: <K, L> is the squared norm of X'Y."""
+    """Return sums over linear Gram matrices; <K, L> is the squared norm of X'Y."""
     count, slices = len(layers), groups.slices
     diagonals = torch.stack([layer.squares for layer in layers])
     rows = torch.stack([_row_sums(layer, slices) for layer in layers])
@@ -38,7 +38,7 @@ def _positions(part: slice) -> range:
 
 
 def _covariances(a: LayerGram, b: LayerGram, columns: slice, slices: Sequence[slice]) -> Tensor:
-    """X'Y of some of X's columns for each group of examples, float64, shape (groups, columns, d2)."""
+    """Return X'Y of some of X's columns for each group of examples, float64, shape (groups, columns, d2)."""
     covariances = a.squares.new_zeros(len(slices), columns.stop - columns.start, b.features.shape[1])
     dtype = torch.promote_types(a.dtype, b.dtype)
     for group, part in enumerate(slices):
@@ -49,12 +49,12 @@ def _covariances(a: LayerGram, b: LayerGram, columns: slice, slices: Sequence[sl
 
 
 def _columns(a: LayerGram, b: LayerGram) -> list[slice]:
-    """X's columns, as many at a time as X'Y has room for."""
+    """Return X's columns, as many at a time as X'Y has room for."""
     return cut(slice(0, a.features.shape[1]), max(1, _CELLS // b.features.shape[1]))
 
 
 def _norms(a: LayerGram, b: LayerGram, slices: Sequence[slice]) -> Tensor:
-    """Squared norms of X'Y over all examples, and without those of each group, shape (1 + groups,)."""
+    """Return squared norms of X'Y over all examples, and without those of each group, shape (1 + groups,)."""
     norms = a.squares.new_zeros(1 + len(slices))
     for columns in _columns(a, b):
         groups = _covariances(a, b, columns, slices).flatten(1)
@@ -66,7 +66,7 @@ def _norms(a: LayerGram, b: LayerGram, slices: Sequence[slice]) -> Tensor:
 
 
 def _row_sums(layer: LayerGram, slices: Sequence[slice]) -> Tensor:
-    """Row sums of the hollow Gram matrix over each group's columns, shape (groups, n)."""
+    """Return row sums of the hollow Gram matrix over each group's columns, shape (groups, n)."""
     sums = torch.stack([layer.features[part].sum(dim=0, dtype=torch.float64) for part in slices]).to(layer.device)
     parts = [sums @ layer.features[block].to(layer.device).double().mT for block in blocks_of(layer.features)]
     rows = torch.cat(parts, dim=1)
@@ -76,7 +76,7 @@ def _row_sums(layer: LayerGram, slices: Sequence[slice]) -> Tensor:
 
 
 def _square_sums(layer: LayerGram) -> Tensor:
-    """Row sums of the hollow Gram matrix's squares: x' (X'X) x without the diagonal's."""
+    """Return row sums of the hollow Gram matrix's squares: x' (X'X) x without the diagonal's."""
     sums = -layer.squares.square()
     for columns in _columns(layer, layer):
         covariance = _covariances(layer, layer, columns, [slice(0, len(layer.features))])[0]

@@ -34,7 +34,7 @@ class Groups:
 
     @classmethod
     def of(cls, examples: int) -> Groups:
-        """At most GROUPS groups."""
+        """Return at most GROUPS groups."""
         tiles = math.ceil(examples / (GROUPS * _TILE))
         return cls(examples, math.ceil(examples / (GROUPS * tiles)), tiles)
 
@@ -44,19 +44,19 @@ class Groups:
         return cut(slice(0, self.examples), self.tile * self.tiles)
 
     def group(self, tile: slice) -> int:
-        """The group that a tile belongs to."""
+        """Return the group that a tile belongs to."""
         return int(tile.start // (self.tile * self.tiles))
 
     def panels(self) -> list[slice]:
-        """Rows whose products are made at a time: a few tiles."""
+        """Return rows whose products are made at a time: a few tiles."""
         return cut(slice(0, self.examples), self.tile * max(1, _PANEL // self.tile))
 
     def runs(self, panel: slice) -> list[slice]:
-        """Columns left of the square of a panel upon the diagonal, and those of that square."""
+        """Return columns left of the square of a panel upon the diagonal, and those of that square."""
         return [*cut(slice(0, panel.start), self.tile * max(1, _WIDE // self.tile)), panel]
 
     def tiles_in(self, part: slice) -> list[slice]:
-        """The tiles of rows or columns."""
+        """Return the tiles of rows or columns."""
         return cut(part, self.tile)
 
 

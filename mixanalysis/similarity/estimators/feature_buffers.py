@@ -102,7 +102,7 @@ class FeatureBuffer:
     array: Tensor | None = None
 
     def write(self, first: int, features: Tensor) -> bool:
-        """Keep rows; False where they have another number of columns than those before."""
+        """Return whether rows were kept: they must have as many columns as those before."""
         last = first + len(features)
         if self.array is None:
             self.array = self.budget.array(max(last, self.expected), features)
@@ -142,7 +142,7 @@ class _Collector:
     kept: list[FeatureBuffer] = field(default_factory=list)
 
     def sink(self, raw: RawBatch) -> Callable[[Tensor], Tensor | None]:
-        """What is made of the layers of a batch in their order: a copy is kept, and its sum given if it is finite."""
+        """Return a function that keeps each layer's features, in their order, and gives their sum if it is finite."""
         position = -1
 
         def receive(features: Tensor) -> Tensor | None:
@@ -211,7 +211,7 @@ def collect(
 
 
 def _shift_(features: Tensor, point: Tensor) -> tuple[float, Tensor]:
-    """Subtract a point in place; the largest entry then, and the norms of the rows, float64."""
+    """Return the largest entry and the norms of the rows, float64, once a point is subtracted in place."""
     largest, norms = 0.0, []
     for part in features.split(_ROWS):
         torch.sub(part, point, out=part)

@@ -72,19 +72,19 @@ class FullHSIC:
         return np.ones(1, dtype=np.int64)
 
     def hsic(self, bias: Bias = "unbiased") -> Floats:
-        """Of all examples, shape (layers, layers)."""
+        """Return HSIC of all examples, shape (layers, layers)."""
         whole: Floats = self._values(bias)[0]
         return whole
 
     def left_out_hsic(self, bias: Bias = "unbiased") -> Floats:
-        """Without each group, shape (groups, layers, layers)."""
+        """Return HSIC without each group, shape (groups, layers, layers)."""
         return self._values(bias)[1:]
 
     def _values(self, bias: Bias) -> Floats:
         return self.unbiased if bias == "unbiased" else self.biased
 
     def z(self) -> Floats:
-        """HSIC_1 in standard deviations of its distribution under random pairings, 2 / (n (n - 3)) for the ratio."""
+        """Return HSIC_1 in standard deviations of its distribution under random pairings."""
         own = np.diagonal(self.unbiased[0])
         root = np.sqrt(np.where(own > 0, own, np.nan))
         deviation = math.sqrt(2 / (self.examples * (self.examples - 3))) * np.outer(root, root)
@@ -92,11 +92,11 @@ class FullHSIC:
         return quotient
 
     def p_values(self) -> Floats:
-        """No pairings are drawn."""
+        """Return NaN: no pairings are drawn."""
         return np.full_like(self.unbiased[0], np.nan)
 
     def top_share(self) -> Floats:
-        """Share of each layer's HSIC with itself that the largest TOP examples carry, shape (layers,)."""
+        """Return the share of each layer's HSIC with itself that the largest TOP examples carry, shape (layers,)."""
         return self.shares
 
 
@@ -181,7 +181,7 @@ def of_grams(
 
 
 def _features_are_cheaper(grams: Sequence[LayerGram], pairs: Blocks) -> bool:
-    """Whether products of features take fewer multiplications than tiles."""
+    """Return whether products of features take fewer multiplications than tiles."""
     if any(gram.spread is not None for gram in grams):
         return False
     n, sizes = len(grams[0].features), [int(gram.features.shape[1]) for gram in grams]
@@ -196,7 +196,7 @@ def _eps(grams: Sequence[LayerGram]) -> Tensor:
 
 
 def _imprecise(grams: Sequence[LayerGram], sums: GramSums) -> Tensor:
-    """Say of each layer whether rounding errors of its products may show in <U(K), U(K)>."""
+    """Return for each layer whether rounding errors of its products may show in <U(K), U(K)>."""
     n, rows = sums.groups.examples, sums.rows.sum(dim=1)
     own = sums.inner[0].diagonal() - rows.square().sum(dim=1) * (2 / (n - 2))
     own = own + rows.sum(dim=1).square() / ((n - 1) * (n - 2))
@@ -206,14 +206,14 @@ def _imprecise(grams: Sequence[LayerGram], sums: GramSums) -> Tensor:
 
 
 def _floor(sums: GramSums) -> Tensor:
-    """What rounding may leave of each layer's <U(K), U(K)>: a small share of the terms over all examples."""
+    """Return what rounding may leave of each layer's <U(K), U(K)>: a small share of the terms over all examples."""
     n, rows = sums.groups.examples, sums.rows.sum(dim=1)
     terms = sums.inner[0].diagonal() + sums.diagonals.square().sum(dim=1) + rows.square().sum(dim=1) * (2 / (n - 2))
     return 256 * sums.eps * (terms + rows.sum(dim=1).square() / ((n - 1) * (n - 2)))
 
 
 def _hsic(sums: GramSums, place: int, left_out: slice | None, eps: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
-    """HSIC_1 and HSIC_0 of all pairs of layers without a group of examples, shape (layers, layers)."""
+    """Return HSIC_1 and HSIC_0 of all pairs of layers without a group of examples, shape (layers, layers)."""
     rows, diagonals = sums.rows.sum(dim=1), sums.diagonals.clone()
     n = sums.groups.examples
     if left_out is not None:
@@ -235,7 +235,7 @@ def _hsic(sums: GramSums, place: int, left_out: slice | None, eps: Tensor, floor
 
 
 def _shares(grams: Sequence[LayerGram], sums: GramSums, hsic: Floats) -> Floats:
-    """Share of HSIC_1(a, a) of the TOP examples that contribute most: row norms of the U-centred Gram matrices."""
+    """Return the share of HSIC_1(a, a) of the TOP examples with the largest rows of the U-centred Gram matrices."""
     n = sums.groups.examples
     shares = np.full(len(grams), np.nan)
     for position, gram in enumerate(grams):

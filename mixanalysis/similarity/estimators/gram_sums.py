@@ -39,7 +39,7 @@ class GramSums:
 
     @classmethod
     def zeros(cls, layers: int, groups: Groups, device: torch.device) -> GramSums:
-        """Before anything is added."""
+        """Return sums to which nothing is added yet."""
         new, count, n = partial(torch.zeros, dtype=torch.float64, device=device), len(groups.slices), groups.examples
         inner, rows = new(1 + count, layers, layers), new(layers, count, n)
         eps = torch.full_like(inner[0, 0], torch.finfo(inner.dtype).eps)

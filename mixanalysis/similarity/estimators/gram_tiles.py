@@ -17,7 +17,7 @@ from mixanalysis.similarity.estimators.layer_pairs import Blocks
 
 
 def by_tiles(layers: Sequence[LayerGram], pairs: Blocks, groups: Groups) -> GramSums:
-    """From the tiles of the lower triangle."""
+    """Return sums over Gram matrices, from tiles of their lower triangles."""
     sums = GramSums.zeros(len(layers), groups, layers[0].device)
     touched = torch.zeros_like(sums.inner[1:])
     for panel in groups.panels():
@@ -40,7 +40,7 @@ def _within(part: slice, whole: slice) -> slice:
 
 
 def _products(layers: Sequence[LayerGram], rows: slice, columns: slice) -> Tensor:
-    """K[rows, columns] of all layers, in the widest of their precisions."""
+    """Return K[rows, columns] of all layers, in the widest of their precisions."""
     dtype = functools.reduce(torch.promote_types, [layer.dtype for layer in layers])
     shape = (len(layers), rows.stop - rows.start, columns.stop - columns.start)
     products = torch.empty(shape, dtype=dtype, device=layers[0].device)

@@ -94,7 +94,7 @@ def linear_cka(x: Array, y: Array, estimator: Bias = "unbiased") -> float:
 
 
 def rbf_cka(x: Array, y: Array, bandwidth: float = 1.0, estimator: Bias = "unbiased") -> float:
-    """CKA with the RBF kernel; `bandwidth` is sigma over the median distance. The rest is that of `linear_cka`."""
+    """Return CKA with the RBF kernel; `bandwidth` is sigma over the median distance. See `linear_cka`."""
     return _cka(Kernel("rbf", bandwidth), x, y, estimator)
 
 

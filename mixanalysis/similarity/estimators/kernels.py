@@ -89,7 +89,7 @@ class Kernel:
 
 
 def mirror_(triangles: Tensor) -> Tensor:
-    """Make matrices symmetric from their lower triangles, in place, over the last two axes."""
+    """Return matrices made symmetric from their lower triangles, in place, over the last two axes."""
     n = triangles.shape[-1]
     for first in range(0, n, _ROWS):
         last = min(first + _ROWS, n)
@@ -115,7 +115,7 @@ def _triangle(features: Tensor) -> tuple[Tensor, float]:
 
 
 def _product(features: Tensor) -> Tensor:
-    """Lower triangle of the product of centred features with themselves."""
+    """Return the lower triangle of the product of centred features with themselves."""
     n, d = features.shape
     matrix = features.new_zeros(n, n)
     shares = features.new_full((n,), 1 / n)
@@ -139,20 +139,20 @@ def _add_triangle_(matrix: Tensor, features: Tensor) -> None:
 
 
 def squared(features: Tensor) -> Tensor:
-    """Lower triangle of the products of all pairs of examples as they are, uncentred: from shape (n, d) to (n, n)."""
+    """Return the lower triangle, shape (n, n), of the products of all pairs of examples, uncentred."""
     matrix = features.new_zeros(len(features), len(features))
     _add_triangle_(matrix, features)
     return matrix
 
 
 def squared_distances(matrix: Tensor) -> Tensor:
-    """Squared distances of all pairs of examples from their Gram matrices, shape (..., n, n)."""
+    """Return squared distances of all pairs of examples from their Gram matrices, shape (..., n, n)."""
     squares = matrix.diagonal(dim1=-2, dim2=-1)
     return (squares[..., :, None] + squares[..., None, :] - 2 * matrix).clamp_(min=0)
 
 
 def median_square(distances: Tensor) -> float:
-    """Median of the squared distances of all pairs, shape (n, n); the lower of two middle ones, 0 without pairs."""
+    """Return the median of the squared distances of all pairs: the lower of two middle ones, 0 without pairs."""
     n = len(distances)
     rows, columns = torch.triu_indices(n, n, offset=1, device=distances.device)
     return float(distances[rows, columns].median()) if n > 1 else 0.0
@@ -185,5 +185,5 @@ def resolved(largest: float, middle: float, dtype: torch.dtype) -> bool:
 
 
 def _rbf(distances: Tensor, middle: float, bandwidth: float) -> Tensor:
-    """RBF Gram matrix from squared distances and their median."""
+    """Return the RBF Gram matrix from squared distances and their median."""
     return torch.exp(distances / (-2 * bandwidth**2 * middle)).fill_diagonal_(1)

@@ -81,7 +81,7 @@ class LayerGram:
             tile.copy_(torch.exp_(distances.mul_(-1 / self.spread)))
 
     def times(self, weights: Tensor) -> Tensor:
-        """K w of the linear kernel, for float64 weights of shape (n,)."""
+        """Return K w of the linear kernel, for float64 weights of shape (n,)."""
         blocks, place = blocks_of(self.features), (self.device, self.dtype)
         parts = [weights[block].to(self.dtype) @ self.features[block].to(*place) for block in blocks]
         whole = torch.stack(parts).sum(dim=0)

@@ -41,7 +41,7 @@ class BatchGrams:
 
     @classmethod
     def of(cls, triangles: Sequence[Tensor]) -> BatchGrams:
-        """From the lower triangles of Gram matrices, each of shape (n, n); zeros for layers without features."""
+        """Return double-centred Gram matrices from lower triangles, shape (n, n), zeros for layers without features."""
         eps = torch.tensor([torch.finfo(matrix.dtype).eps for matrix in triangles], device=triangles[0].device)
         whole = mirror_(torch.stack([matrix.double() for matrix in triangles]))
         means = whole.mean(dim=2)
@@ -91,24 +91,24 @@ class Measure:
     chance: Callable[[int], float] = lambda _n: math.nan
 
     def identifier_of(self, kernel: Kernel) -> str:
-        """With the kernel that stands for inner products, where it isn't the linear one."""
+        """Return the identifier, with the kernel that stands for inner products where it isn't the linear one."""
         return self.identifier if kernel.name == "linear" else f"{self.identifier}/kernel={kernel}"
 
 
 def _halves(grams: BatchGrams) -> Tensor:
-    """Factors A with A A' = K / tr K, shape (layers, n, n)."""
+    """Return factors A with A A' = K / tr K, shape (layers, n, n)."""
     values, vectors = grams.spectrum
     shares = values / values.sum(dim=1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
     return vectors * shares.sqrt()[:, None, :]
 
 
 def _nuclear_norms(a: Tensor, b: Tensor) -> Tensor:
-    """Sums of the singular values of A'B for all pairs."""
+    """Return sums of the singular values of A'B for all pairs."""
     return torch.stack([torch.linalg.svdvals(each.mT @ b).sum(dim=1) for each in a])
 
 
 def _neighbours(grams: BatchGrams) -> Tensor:
-    """1 for each example's nearest ones, in rows; the first examples are taken where distances are equal."""
+    """Return 1 for each example's nearest ones, in rows; the first examples are taken where distances are equal."""
     distances = grams.distances.clone()
     distances.diagonal(dim1=1, dim2=2).fill_(math.inf)
     nearest = distances.sort(dim=2, stable=True).indices[:, :, :NEIGHBOURS]
@@ -116,14 +116,14 @@ def _neighbours(grams: BatchGrams) -> Tensor:
 
 
 def _overlaps(a: Tensor, b: Tensor) -> Tensor:
-    """Mean share of neighbours in common; undefined for as few examples as neighbours."""
+    """Return the mean share of neighbours in common; undefined for as few examples as neighbours."""
     n = a.shape[-1]
     shared = a.flatten(1) @ b.flatten(1).mT / (n * NEIGHBOURS)
     return shared if n > NEIGHBOURS else torch.full_like(shared, math.nan)
 
 
 def _ranks(grams: BatchGrams) -> Tensor:
-    """Ranks of the distances of all pairs, centred, of norm 1, shape (layers, pairs); the mean rank for equal ones."""
+    """Return centred ranks of norm 1 of the distances of all pairs, shape (layers, pairs); equal ones share a rank."""
     n = grams.examples
     rows, columns = torch.triu_indices(n, n, offset=1, device=grams.matrices.device)
     ranks = torch.from_numpy(rankdata(grams.distances[:, rows, columns].cpu().numpy(), axis=1)).to(rows.device)
@@ -133,7 +133,7 @@ def _ranks(grams: BatchGrams) -> Tensor:
 
 
 def _directions(grams: BatchGrams) -> Tensor:
-    """Gram matrices of norm 1 as vectors."""
+    """Return Gram matrices of norm 1 as vectors."""
     flat = grams.matrices.flatten(1)
     directions: Tensor = flat / torch.linalg.vector_norm(flat, dim=1, keepdim=True)
     return directions
@@ -148,14 +148,14 @@ def _angles(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _kept(grams: BatchGrams) -> Tensor:
-    """Eigenvectors that carry VARIANCE of the variance, zeros in the place of the others."""
+    """Return eigenvectors that carry VARIANCE of the variance, zeros in the place of the others."""
     values, vectors = grams.spectrum
     before = values.cumsum(dim=1) - values
     return vectors * ((before < VARIANCE * values.sum(dim=1, keepdim=True)) & (values > 0))[:, None, :]
 
 
 def _canonical(a: Tensor, b: Tensor) -> Tensor:
-    """Mean canonical correlation; undefined where some are 1 whatever the features, for want of examples."""
+    """Return the mean canonical correlation; undefined where some are 1 whatever the features, for want of examples."""
     kept_a, kept_b = (each.square().sum(dim=(1, 2)).round() for each in (a, b))
     means = _nuclear_norms(a, b) / torch.minimum(kept_a[:, None], kept_b[None, :])
     return means.where(kept_a[:, None] + kept_b[None, :] < a.shape[-1], math.nan)

@@ -70,7 +70,7 @@ def minibatch_pass(
 
 
 def _with_batch(own: MinibatchPass | None, sources: Sequence[Source], raw: RawBatch, plan: Plan) -> MinibatchPass:
-    """Run all networks on one batch; too short a batch is run only where nothing else tells the layers."""
+    """Return the pass with one more batch; too short a batch is run only where nothing else tells the layers."""
     if raw.examples < SMALLEST_BATCH and own is not None:
         return MinibatchPass(own.layers, own.sums + own.sums.of_short_batch(raw.index, raw.examples))
     layers, reasons, triangles = _observed(sources, raw, plan.estimator, None if own is None else own.layers)
@@ -106,7 +106,7 @@ def _observed(
     *,
     double: bool = False,
 ) -> tuple[tuple[tuple[Layer, ...], ...], dict[int, str], list[Tensor]]:
-    """Layers of all networks in a batch, why some have no features, and lower triangles of their Gram matrices."""
+    """Return the layers of a batch, why some have no features, and lower triangles of their Gram matrices."""
     triangle = functools.partial(estimator.kernel.triangle, double=double)
     observations = [source.observe(raw, triangle) for source in sources]
     layers, reasons = checked(sources, observations, before, raw.index)
@@ -118,19 +118,19 @@ def _observed(
 
 
 def _single(triangles: Sequence[Tensor], centred: Centred) -> list[bool]:
-    """Say of each layer whether its Gram matrix is in float32 and needs float64."""
+    """Return for each layer whether its Gram matrix is in float32 and needs float64."""
     imprecise = centred.imprecise.tolist()
     return [each.dtype != torch.float64 and bad for each, bad in zip(triangles, imprecise, strict=True)]
 
 
 def _present(values: Sequence[Tensor | None], examples: int) -> list[Tensor]:
-    """The values, with zeros where there are no features."""
+    """Return the values, with zeros where there are no features."""
     like = next((value for value in values if value is not None), torch.zeros(examples, examples))
     return [torch.zeros_like(like) if value is None else value.to(like.device) for value in values]
 
 
 def _together(own: MinibatchPass | None) -> MinibatchPass:
-    """The passes of all processes as one, the same in each."""
+    """Return the passes of all processes as one, the same in each."""
     parts = [part for part in distributed.gathered(own) if part is not None]
     if not parts:
         raise UsageError("the data hold no batch")
@@ -138,7 +138,7 @@ def _together(own: MinibatchPass | None) -> MinibatchPass:
 
 
 def _precise(reached: MinibatchPass, plan: Plan) -> bool:
-    """Whether the widest interval of all cells is narrow enough."""
+    """Return whether the widest interval of all cells is narrow enough."""
     bias, covariate = plan.estimator.bias, -1 if plan.estimator.covariate else None
     values = ratio(reached.sums.hsic(bias), covariate)
     low, high = jackknife_interval(values, ratio(reached.sums.left_out_hsic(bias), covariate))

@@ -53,7 +53,7 @@ class Unfinished:
         return self.path.with_suffix(".json")
 
     def load(self) -> Reached:
-        """How far an earlier run has come: nowhere, if its files are damaged, changed or of another key."""
+        """Return how far an earlier run has come: nowhere, if its files are damaged, changed or of another key."""
         try:
             record = read_json(self.record)
             batches, start, reasons, whole = record["reached"]
@@ -65,7 +65,7 @@ class Unfinished:
         return Reached(0, 0, {})
 
     def due(self) -> bool:
-        """Whether it is time to note how far the file is."""
+        """Return whether it is time to note how far the file is."""
         return time.monotonic() - self._noted >= partial_results.SECONDS
 
     def save(self, reached: Reached) -> None:

@@ -79,7 +79,7 @@ class Resume:
         return sorted(self.folder.glob(f"cka-{self.key[:16]}-*.safetensors"))
 
     def _read(self, path: Path) -> MinibatchPass | None:
-        """A state; None for a damaged file, or one of another key: its batches are run again."""
+        """Return a state; None for a damaged file, or one of another key: its batches are run again."""
         try:
             with safe_open(path, framework="numpy") as file:
                 facts = parse_json(file.metadata()["mixanalysis"])
@@ -96,7 +96,7 @@ class Resume:
 
 
 def _facts(sums: HSICSums) -> dict[str, Any]:
-    """Everything but arrays, ready for JSON."""
+    """Return everything but arrays, ready for JSON."""
     record = {
         name: sorted(value) if isinstance(value, frozenset) else value for name, value in vars(sums.record).items()
     }
@@ -117,7 +117,7 @@ def _arrays(sums: HSICSums) -> dict[str, NDArray[Any]]:
 
 
 def _sums(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> HSICSums:
-    """The sums that `_facts` and `_arrays` describe."""
+    """Return the sums that `_facts` and `_arrays` describe."""
     added, skipped, *counts = (facts["record"][each.name] for each in dataclasses.fields(BatchRecord))
     record = BatchRecord(frozenset(added), frozenset(skipped), *counts)
     used = np.flatnonzero(record.per_group)

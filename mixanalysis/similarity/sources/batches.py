@@ -44,7 +44,7 @@ class RawBatch:
         return digest.digest()
 
     def at(self, shape: Shape | None) -> Batch:
-        """The batch as a network of that input shape takes it; None gives it as it is."""
+        """Return the batch as a network of that input shape takes it; None gives it as it is."""
         if not isinstance(self.content, Dataset):
             return self.content
         return self.content.images if shape is None else self.content.at(shape).images
@@ -65,7 +65,7 @@ def _parts(data: Dataset, size: int) -> Iterator[Dataset]:
 
 
 def inputs(raw: RawBatch) -> Tensor:
-    """The inputs themselves, as features of shape (n, d)."""
+    """Return the inputs themselves, as features of shape (n, d)."""
     batch = raw.at(None)
     inner = batch[0] if isinstance(batch, Sequence) else batch
     tensors = [inner] if isinstance(inner, Tensor) else [v for v in inner.values() if isinstance(v, Tensor)]
@@ -73,7 +73,7 @@ def inputs(raw: RawBatch) -> Tensor:
 
 
 def batches_of(data: Dataset | Sequence[Batch], batch_size: int) -> int:
-    """How many batches there will be; 0 where the data don't tell."""
+    """Return how many batches there will be; 0 where the data don't tell."""
     if isinstance(data, Dataset):
         return -(-len(data) // batch_size)
     try:

@@ -46,7 +46,7 @@ def example_places(module: nn.Module, paths: Mapping[str, str], batch: Batch) ->
 
 
 def _shapes(module: nn.Module, paths: Mapping[str, str], batch: Batch) -> dict[Call, Shapes]:
-    """Shapes of all tensors that each run of a tapped module gives."""
+    """Return shapes of all tensors that each run of a tapped module gives."""
     modules = dict(module.named_modules())
     calls = dict.fromkeys(paths, 0)
     shapes: dict[Call, Shapes] = {}
@@ -68,7 +68,7 @@ def _shapes(module: nn.Module, paths: Mapping[str, str], batch: Batch) -> dict[C
 
 
 def _place(more: Shapes, fewer: Shapes, several: int) -> Place | None:
-    """The first tensor with features and an axis that was longer by the one example."""
+    """Return the first tensor with features and an axis that was longer by the one example."""
     for number, (shape, other) in enumerate(zip(more, fewer, strict=False)):
         if len(shape) == len(other) and len(shape) > 1:
             changed = [axis for axis, (a, b) in enumerate(zip(shape, other, strict=True)) if a != b]

@@ -215,7 +215,7 @@ class FeatureExtractor:
         return Observation(tuple(layers), (*values.values(), *[None] * len(idle)), undefined)
 
     def _known_axes(self, batch: Batch) -> Axes:
-        """Where the examples are in the outputs, found with the first batch."""
+        """Return where the examples are in the outputs, found with the first batch."""
         if not self._axes:
             places = None if self.batch_axis is not None else example_places(self.module, self.paths, batch)
             sure = self.batch_axis is not None
@@ -228,7 +228,7 @@ class FeatureExtractor:
     def _whole(
         self, raw: RawBatch, batch: Batch, receive: Callable[[Call, Tensor], None]
     ) -> Mapping[Call, Call] | None:
-        """Run a batch; None where the memory is too small for that."""
+        """Return which calls repeat others once a batch has run; None where the memory is too small for that."""
         with self._telling(raw, batch):
             try:
                 options: Any = {"pooling": self.pooling, "batch": batch, "axes": self._known_axes(batch)}
@@ -267,7 +267,7 @@ class FeatureExtractor:
 
 
 def _status(message: str) -> str:
-    """Status of a layer whose tap gives no row of features per example: the message's middle."""
+    """Return the status of a layer whose tap gives no row of features per example: the message's middle."""
     return message.partition(" gives ")[2].partition(";")[0].join(("without a row per image: gives ", ""))
 
 

@@ -180,7 +180,7 @@ def filled(module: nn.Module, checkpoint: Checkpoint, name: str) -> nn.Module:
 
 
 def _problems(state: Mapping[str, Tensor], checkpoint: Checkpoint) -> str:
-    """In words, why tensors aren't those of a module; or nothing."""
+    """Return why tensors aren't those of a module, in words; or nothing."""
     present = {_place(value) for key, value in state.items() if key in checkpoint}
     missing = [key for key, value in state.items() if key not in checkpoint and _place(value) not in present]
     unexpected = [key for key in checkpoint.names if key not in state]

@@ -17,7 +17,7 @@ from mixanalysis.features import Axes, Batch, Call, Pooling, capturing, examples
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an accelerator's or the host's memory was too small."""
+    """Return whether an accelerator's or the host's memory was too small."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
     )

@@ -35,7 +35,7 @@ from mixanalysis.similarity.sources.source import Control, Layer, Observation, w
 
 
 def is_stored(path: str | Path) -> bool:
-    """Whether a file holds features, by its content."""
+    """Return whether a file holds features, by its content."""
     return metadata_of(Path(path)) is not None
 
 
@@ -163,7 +163,7 @@ class Stored:
         return cells
 
     def _gram(self, layer: Layer, cells: Tensor, raw: RawBatch) -> Tensor | None:
-        """The lower triangle of a Gram matrix, as `Kernel.triangle` gives it."""
+        """Return the lower triangle of a Gram matrix, as `Kernel.triangle` gives it."""
         if not bool(cells.isfinite().all()):
             return None
         n = raw.examples
@@ -194,7 +194,7 @@ class Stored:
 
 
 def _is_gram(triangle: Tensor) -> bool:
-    """Say whether a lower triangle is that of a positive semidefinite matrix, up to rounding in float32."""
+    """Return whether a lower triangle is that of a positive semidefinite matrix, up to rounding in float32."""
     matrix = triangle.double()
     largest = float(matrix.diagonal().abs().max())
     matrix.diagonal().add_(len(matrix) * torch.finfo(torch.float32).eps * largest or 1.0)

@@ -143,7 +143,7 @@ class _Column:
     grams: bool = True
 
     def spec(self, rows: list[int]) -> Spec:
-        """What the file holds of it, for batches of so many rows."""
+        """Return dtype and shape of the layer's tensor, for batches of so many rows."""
         assert self.dtype is not None
         if self.grams:
             return Spec(self.dtype, (sum(triangle(n) for n in rows),))
@@ -227,5 +227,5 @@ class _Writer:
 
 
 def _lost_in_float32(matrix: Tensor) -> bool:
-    """Say whether a Gram matrix can't be kept in float32, whatever precision it was formed in."""
+    """Return whether a Gram matrix can't be kept in float32, whatever precision it was formed in."""
     return len(matrix) >= SMALLEST_BATCH and bool(Centred.of([matrix.float()]).imprecise[0])
