@@ -44,6 +44,9 @@ def joined() -> Iterator[World]:
 
     A process that fails doesn't wait for the others: torchrun ends them.
 
+    Yields:
+        This process's rank, and how many processes there are.
+
     Raises:
         ToldElsewhereError: this process failed after another one, or because of it.
     """
@@ -78,6 +81,9 @@ def own_device(device: str) -> str:
 
 def gathered(value: T) -> list[T]:
     """The values of all processes, in their order.
+
+    Returns:
+        One value for each process.
 
     Raises:
         ProcessLostError: one of them has died, or hasn't come for half an hour.

@@ -75,6 +75,9 @@ def tap_paths(network: Network, position: Position) -> dict[str, str]:
 def module_paths(module: nn.Module, patterns: Sequence[str] = ()) -> dict[str, str]:
     """Paths of the submodules that match any of the patterns, by themselves; of all without parts by default.
 
+    Returns:
+        For each path, itself.
+
     Raises:
         UsageError: nothing matches.
     """
@@ -87,6 +90,9 @@ def module_paths(module: nn.Module, patterns: Sequence[str] = ()) -> dict[str, s
 
 def examples(batch: Batch) -> int:
     """Number of examples of a batch.
+
+    Returns:
+        The length of its first tensor.
 
     Raises:
         UsageError: it holds no tensor.
@@ -224,6 +230,9 @@ def outputs(module: nn.Module, batches: Iterator[Tensor]) -> Tensor:
 def accuracy(network: Network, batches: Iterator[Tensor], labels: Tensor) -> float:
     """Share of images whose largest logit is that of their label.
 
+    Returns:
+        The share, 0 to 1.
+
     Raises:
         CheckpointError: the network has no classifier.
     """
@@ -234,7 +243,11 @@ def accuracy(network: Network, batches: Iterator[Tensor], labels: Tensor) -> flo
 
 
 def _rows(call: Call, output: Any, count: int | None, axes: Axes) -> tuple[Tensor, int]:
-    """Return the first tensor of an output that has a row per example, and its axis of examples."""
+    """Return the first tensor of an output that has a row per example, and its axis of examples.
+
+    Raises:
+        UsageError: there is no such tensor or axis.
+    """
     candidates = [output] if isinstance(output, Tensor) else list(tensors(output))
     if call in axes.places:
         place = axes.places[call]
@@ -262,7 +275,11 @@ def _rows(call: Call, output: Any, count: int | None, axes: Axes) -> tuple[Tenso
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
-    """Tensors in nested tuples, lists and tables, in order."""
+    """Tensors in nested tuples, lists and tables, in order.
+
+    Yields:
+        Each tensor.
+    """
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):

@@ -35,6 +35,8 @@ def open_dataset(
 ) -> Dataset:
     """Open a data set by name.
 
+    A name without a data set, and a file that is missing or can't be read, are a DataError.
+
     Args:
         name: "digits" (embedded), "noise" (independent standard Gaussian pixels), files that the user has
             (mnist:DIR, fashion-mnist:DIR, kmnist:DIR, emnist:DIR, cifar10:DIR, cifar100:DIR, stl10:DIR, folder:DIR;
@@ -46,8 +48,8 @@ def open_dataset(
         resize: resize images to each network's input size (bilinear, antialiased), also where data aren't usually.
         colour: convert between grey and RGB where a network takes the other: luma of ITU-R BT.601, or grey repeated.
 
-    Raises:
-        DataError: there is no such data set, or a file is missing or can't be read.
+    Returns:
+        The data set.
     """
     dataset = _opened(name, split, shape, seed)
     asked = [words for words, wanted in ((RESIZED, resize), (RECOLOURED, colour)) if wanted]

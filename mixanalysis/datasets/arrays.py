@@ -48,6 +48,9 @@ def read_npz(path: Path, split: Split) -> Dataset:
     `images_test`, `test_images` or `x_test`, comes before one without, which serves as both splits. For images' axes
     and values see `read_npy`; labels are integers from 0, of shape (N,) or (N, 1).
 
+    Returns:
+        The data set, named after the file.
+
     Raises:
         DataError: the file can't be read, or its arrays have no such names, shapes or types.
     """
@@ -79,6 +82,9 @@ def read_npy(path: Path, split: Split) -> Dataset:
     Axes are (N, channels, height, width), (N, height, width, channels) or (N, height, width); the axis of channels is
     the one of 1 or 3 entries, the second where both could be. Bytes are mapped from [0, 255] to [-1, 1],
     floating-point values are taken as they are.
+
+    Returns:
+        The data set, named after the file.
 
     Raises:
         DataError: the file can't be read, or its array has no such shape or type.
@@ -113,7 +119,11 @@ def _archive(file: BinaryIO) -> NpzFile:
 
 
 def _images(path: Path, images: np.ndarray) -> tuple[torch.Tensor, str]:
-    """Return pixels of shape (N, channels, height, width), and a note where axes were moved."""
+    """Return pixels of shape (N, channels, height, width), and a note where axes were moved.
+
+    Raises:
+        DataError: the array has no such shape or type.
+    """
     note = ""
     if images.ndim == 3:
         images = images[:, None]

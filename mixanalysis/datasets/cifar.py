@@ -71,8 +71,10 @@ CIFAR100 = Cifar(
 def paths(kind: Cifar, directory: Path, split: Split) -> list[Path]:
     """The files of a split.
 
-    Raises:
-        DataError: one is missing, or only the version for Python is there.
+    A missing file is a DataError, and so is the version for Python alone.
+
+    Returns:
+        Paths, in the order in which they are read.
     """
     return find(kind.source, directory, kind.names[split])
 
@@ -80,8 +82,10 @@ def paths(kind: Cifar, directory: Path, split: Split) -> list[Path]:
 def read(kind: Cifar, directory: Path, split: Split) -> Raw:
     """Colour images of 32 x 32 pixels and their labels, the fine ones of CIFAR-100.
 
-    Raises:
-        DataError: a file is missing or damaged, or isn't the binary version.
+    A file that is missing, damaged or not of the binary version is a DataError.
+
+    Returns:
+        Pixels as bytes, labels and the number of classes.
     """
     files = paths(kind, directory, split)
     contents = dict(zip(kind.names[split], map(content, files), strict=True))

@@ -114,6 +114,9 @@ class Dataset:
     def first(self, limit: int | None) -> Dataset:
         """The first `limit` images, or all of them for None.
 
+        Returns:
+            A data set that shares the pixels.
+
         Raises:
             DataError: the limit is below one.
         """
@@ -128,6 +131,9 @@ class Dataset:
         """The same images as a network of input shape (channels, height, width) takes them.
 
         Resizing is bilinear and antialiased, and happens when the images are asked for.
+
+        Returns:
+            A data set that shares the pixels.
 
         Raises:
             DataError: the images have another shape and aren't resizable.
@@ -160,6 +166,9 @@ class Dataset:
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """Images in order, `size` at a time; the last batch may be shorter.
+
+        Yields:
+            Float32 images, shape (at most size, channels, height, width).
 
         Raises:
             DataError: the size is below one.

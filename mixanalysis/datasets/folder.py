@@ -24,6 +24,9 @@ _DEEP = ("I", "F")
 def paths(directory: Path, split: Split) -> list[Path]:
     """The images of a split, ordered by class, then by path; those of a folder without sub-folders by name.
 
+    Returns:
+        Paths, at least one.
+
     Raises:
         DataError: the folder isn't there, or holds no image.
     """
@@ -46,6 +49,9 @@ def read(directory: Path, split: Split, shape: Shape | None = None) -> Raw:
         directory: the folder.
         split: which images.
         shape: (channels, height, width), of which height and width count.
+
+    Returns:
+        Pixels as bytes, labels, the number of classes and a note on what is left out.
 
     Raises:
         DataError: an image can't be read or has more than 8 bits a channel, or they differ in size and there is no
@@ -117,7 +123,11 @@ def _files(root: Path) -> list[Path]:
 
 
 def _header(path: Path) -> tuple[str, tuple[int, int]]:
-    """Return mode and (width, height), without decoding the pixels."""
+    """Return mode and (width, height), without decoding the pixels.
+
+    Raises:
+        DataError: Pillow isn't installed, or the file is no image of 8 bits a channel.
+    """
     try:
         from PIL import Image
     except ImportError:
@@ -133,7 +143,11 @@ def _header(path: Path) -> tuple[str, tuple[int, int]]:
 
 
 def _pixels(path: Path, mode: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the pixels of an image, shape (channels, height, width)."""
+    """Return the pixels of an image, shape (channels, height, width).
+
+    Raises:
+        DataError: the image can't be decoded.
+    """
     from PIL import Image, ImageOps
 
     try:

@@ -69,6 +69,9 @@ def open_local(name: str, split: Split, shape: Shape | None = None) -> Dataset:
         split: "train" or "test".
         shape: what images of a folder are brought to; the others keep their size.
 
+    Returns:
+        The data set.
+
     Raises:
         DataError: the scale is unknown, or files are missing, damaged, or of another kind.
     """

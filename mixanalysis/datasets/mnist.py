@@ -78,8 +78,10 @@ class Files(NamedTuple):
     def names(self, directory: Path, split: Split) -> tuple[str, str]:
         """Names of the images and of the labels of a split.
 
-        Raises:
-            DataError: of EMNIST, the folder holds several variants and none was chosen.
+        A folder with several variants of EMNIST, of which none was chosen, is a DataError.
+
+        Returns:
+            Two names of files.
         """
         if self.source is not EXTENDED:
             stem = {"train": "train", "test": "t10k"}[split]
@@ -99,18 +101,22 @@ class Files(NamedTuple):
     def paths(self, directory: Path, split: Split) -> list[Path]:
         """The files of a split.
 
-        Raises:
-            DataError: one is missing.
+        A missing file is a DataError.
+
+        Returns:
+            Paths of images and labels.
         """
         return find(self.source, directory, self.names(directory, split))
 
     def read(self, directory: Path, split: Split) -> Raw:
         """Grey images and their labels.
 
+        A file that is missing, damaged or of another kind is a DataError, and so are files that don't belong together.
+
         EMNIST's images are stored transposed, and stay so: torchvision gives them in the same way.
 
-        Raises:
-            DataError: a file is missing, damaged or of another kind, or they don't belong together.
+        Returns:
+            Pixels as bytes, labels and the number of classes.
         """
         return _read(self.source, dict(zip(self.paths(directory, split), self.names(directory, split), strict=True)))
 
@@ -140,6 +146,9 @@ def idx(path: Path, data: bytes, axes: int, title: str = "MNIST") -> NDArray[np.
         data: what the file holds, unpacked.
         axes: how many the array shall have.
         title: name of the data set, for the message.
+
+    Returns:
+        The array.
 
     Raises:
         DataError: it holds another number of axes or bytes, or no entry.

@@ -56,6 +56,9 @@ class Source(NamedTuple):
 def find(source: Source, directory: Path, names: Sequence[str]) -> list[Path]:
     """The files of these names, each as it is or packed with gzip.
 
+    Returns:
+        Paths, in the order of the names.
+
     Raises:
         DataError: the folder isn't there, or a file of it.
     """
@@ -89,6 +92,9 @@ def _missing(source: Source, directory: Path, names: Sequence[str]) -> str:
 def content(path: Path) -> bytes:
     """A file's bytes, unpacked.
 
+    Returns:
+        The bytes.
+
     Raises:
         DataError: it can't be read.
     """
@@ -105,6 +111,9 @@ def compared(source: Source, contents: Mapping[str, bytes], paths: Sequence[Path
         source: the data set.
         contents: what each file holds, unpacked, by its official name.
         paths: the files on disk, in the same order; packed ones are compared with `source.packed`.
+
+    Returns:
+        One of three notes, which name the data set.
     """
     states: dict[str, list[str]] = {"official": [], "different": [], "unknown": []}
     for (name, data), path in zip_longest(contents.items(), paths):

@@ -30,14 +30,19 @@ SOURCE = Source(
 def paths(directory: Path, split: Split) -> list[Path]:
     """The files of a split.
 
-    Raises:
-        DataError: one is missing.
+    A missing file is a DataError.
+
+    Returns:
+        Paths of images and labels.
     """
     return find(SOURCE, directory, (f"{split}_X.bin", f"{split}_y.bin"))
 
 
 def read(directory: Path, split: Split) -> Raw:
     """Colour images of 96 x 96 pixels, stored column by column, and their labels, stored from 1.
+
+    Returns:
+        Pixels as bytes, labels and the number of classes.
 
     Raises:
         DataError: a file is missing or damaged, or they don't belong together.

@@ -31,18 +31,18 @@ CONSTANT = "constant features"
 
 
 def tables(
-    subjects: Sequence[Source],
-    found: Pass,
+    sources: Sequence[Source],
+    estimates: Pass,
     estimator: Estimator,
     data: Dataset | Sequence[Batch],
     batch_size: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     """Cells, diagonals, layers and warnings.
 
-    Raises:
-        UsageError: no batch was long enough.
+    Returns:
+        Three tables with the columns of `schemas`, and one line for each warning.
     """
-    sums, covariate = found.sums, -1 if estimator.covariate else None
+    sums, covariate = estimates.sums, -1 if estimator.covariate else None
     other: Bias = "biased" if estimator.bias == "unbiased" else "unbiased"
     undefined = _undefined(sums)
     values, left_out, others = (
@@ -60,8 +60,8 @@ def tables(
     }
     cells: list[dict[str, Any]] = []
     diagonal: list[dict[str, Any]] = []
-    for i, j in _pairs(len(subjects)):
-        a, b = subjects[i], subjects[j]
+    for i, j in _pairs(len(sources)):
+        a, b = sources[i], sources[j]
         block = (sums.spans[i], sums.spans[j])
         shared = common | {
             "network_a": a.label,
@@ -70,9 +70,9 @@ def tables(
         }
         columns = {"value": values, "low": low, "high": high, "z": z, "p_value": p_values, other: others}
         cells += _cells(
-            (found.layers[i], found.layers[j]),
+            (estimates.layers[i], estimates.layers[j]),
             {name: array[block] for name, array in columns.items()} | {estimator.bias: values[block]},
-            (_statuses(found, i, estimator.bias), _statuses(found, j, estimator.bias)),
+            (_statuses(estimates, i, estimator.bias), _statuses(estimates, j, estimator.bias)),
             shared | {"batches": batches, "batch_size": size},
             estimator,
         )
@@ -81,34 +81,34 @@ def tables(
             | {"relation": relation(a, b), "density_a": _number(a.density), "density_b": _number(b.density)}
             | _diagonal(values[block], left_out[:, *block])
         )
-    layers = _layers(subjects, found, estimator.bias)
+    layers = _layers(sources, estimates, estimator.bias)
     frames = CKA_CELLS.frame(cells), CKA_DIAGONAL.frame(diagonal), CKA_LAYERS.frame(layers)
     return *frames, tuple(_warnings(sums, frames[0], layers, estimator))
 
 
 def companions(
-    subjects: Sequence[Source],
-    found: Pass,
+    sources: Sequence[Source],
+    estimates: Pass,
     estimator: Estimator,
     data: Dataset | Sequence[Batch],
     batch_size: int,
 ) -> pd.DataFrame:
     """Return companion measures of every pair of layers."""
-    sums = found.sums
+    sums = estimates.sums
     if not isinstance(sums, HSICSums) or not sums.measures:
         return SIMILARITY.frame(())
     means, left_out = sums.companion_means()
     low, high = jackknife_interval(means, left_out)
     size = _full_batch(sums, estimator, data, batch_size)
     rows: list[dict[str, Any]] = []
-    for i, j in _pairs(len(subjects)):
-        statuses = (_statuses(found, i, estimator.bias), _statuses(found, j, estimator.bias))
+    for i, j in _pairs(len(sources)):
+        statuses = (_statuses(estimates, i, estimator.bias), _statuses(estimates, j, estimator.bias))
         for place, measure in enumerate(MEASURES[name] for name in sums.measures):
             block = (place, sums.spans[i], sums.spans[j])
             rows += [
                 {
-                    "network_a": subjects[i].label,
-                    "network_b": subjects[j].label,
+                    "network_a": sources[i].label,
+                    "network_b": sources[j].label,
                     "measure": measure.identifier_of(estimator.kernel),
                     "chance": measure.chance(size),
                     "n": sums.examples,
@@ -119,7 +119,7 @@ def companions(
                     "high": high[block][x, y],
                     "status": _status(statuses, x, y, means[block][x, y], measure.undefined),
                 }
-                for (x, a), (y, b) in itertools.product(enumerate(found.layers[i]), enumerate(found.layers[j]))
+                for (x, a), (y, b) in itertools.product(enumerate(estimates.layers[i]), enumerate(estimates.layers[j]))
             ]
     return SIMILARITY.frame(rows)
 
@@ -165,12 +165,16 @@ def _without(hsic: Floats, undefined: Sequence[int]) -> Floats:
     return hsic
 
 
-def _statuses(found: Pass, network: int, bias: Bias) -> list[str]:
+def _statuses(estimates: Pass, network: int, bias: Bias) -> list[str]:
     """Return why each layer of a network has no similarity; "ok" where it has."""
-    span = found.sums.spans[network]
-    own = np.diagonal(found.sums.hsic(bias))
+    span = estimates.sums.spans[network]
+    own = np.diagonal(estimates.sums.hsic(bias))
     return [
-        found.sums.reasons[position][1] if position in found.sums.reasons else "ok" if own[position] > 0 else CONSTANT
+        estimates.sums.reasons[position][1]
+        if position in estimates.sums.reasons
+        else "ok"
+        if own[position] > 0
+        else CONSTANT
         for position in range(span.start, span.stop)
     ]
 
@@ -207,23 +211,23 @@ def _diagonal(values: Floats, left_out: Floats) -> dict[str, Any]:
     return {"blocks": rows, "mean": float(mean), "low": float(low), "high": float(high), "status": status}
 
 
-def _layers(subjects: Sequence[Source], found: Pass, bias: Bias) -> list[dict[str, Any]]:
-    shares = found.sums.top_share()
+def _layers(sources: Sequence[Source], estimates: Pass, bias: Bias) -> list[dict[str, Any]]:
+    shares = estimates.sums.top_share()
     return [
         {
-            "network": subject.label,
+            "network": source.label,
             "layer": layer.name,
             "role": layer.role,
             "index": position - span.start,
             "size": layer.size,
-            "features": subject.description,
+            "features": source.description,
             "aliases": " ".join(layer.aliases),
             "top_share": shares[position],
             "status": status,
         }
-        for network, (subject, span) in enumerate(zip(subjects, found.sums.spans, strict=False))
+        for network, (source, span) in enumerate(zip(sources, estimates.sums.spans, strict=False))
         for position, layer, status in zip(
-            range(span.start, span.stop), found.layers[network], _statuses(found, network, bias), strict=True
+            range(span.start, span.stop), estimates.layers[network], _statuses(estimates, network, bias), strict=True
         )
     ]
 

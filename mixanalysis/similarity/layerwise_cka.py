@@ -117,7 +117,10 @@ def cka(
 ) -> CKAResult:
     """CKA between all layers of all pairs of networks, in one pass over the data.
 
-    Every network runs once per batch, in eval mode, on the same inputs in the same order.
+    What can't be compared is a UsageError: no network, something else than a network, labels that repeat, too few
+    images or too small batches for HSIC_1, an unknown choice, or a full-data estimator with a tolerance or in several
+    processes. Data that can't be read or don't fit a network are a DataError, and so are features of which none is
+    finite.
 
     Args:
         networks: one (compared with itself) or more, with different labels; a plain module is labelled by its
@@ -141,7 +144,7 @@ def cka(
             mini-batch estimators.
         measures: companions of CKA, each batch for itself: "procrustes", "mutual-knn", "rsa", "angular" (a distance,
             0 to pi/2), "svcca" (biased upwards unless the images are many beside the dimensions kept); see
-            `companions.MEASURES`. For mini-batch estimators.
+            `measures.MEASURES`. For mini-batch estimators.
         permutations: random pairings of each batch's examples for p-values of the unbiased HSIC; for mini-batch
             estimators that regress nothing out.
         seed: of these pairings.
@@ -156,11 +159,6 @@ def cka(
     Returns:
         Values with 95% delete-one-group jackknife intervals over batches, or over up to 16 groups of consecutive
         images for full-data estimators.
-
-    Raises:
-        UsageError: no network, something else, labels that repeat, too few images or too small batches for HSIC_1, an
-            unknown choice, or a full-data estimator with a tolerance or in several processes.
-        DataError: the data can't be read or don't fit a network, or no feature of a network is finite.
     """
     chosen = Estimator.of(estimator, kernel, bandwidth, covariate)
     control_of = dict(enumerate(controls))
@@ -186,7 +184,11 @@ def cka(
 
 
 def _check(labels: Sequence[str], batch_size: int) -> None:
-    """Refuse no network, labels that repeat, and batches too small for HSIC_1."""
+    """Refuse no network, labels that repeat, and batches too small for HSIC_1.
+
+    Raises:
+        UsageError: one of these is given.
+    """
     if not labels:
         raise UsageError("CKA needs at least one network")
     repeated = sorted({label for label in labels if labels.count(label) > 1})

@@ -50,6 +50,9 @@ class Centred:
         Args:
             triangles: for each layer, shape (n, n), n >= 4.
 
+        Returns:
+            The matrices, and what HSIC needs of them.
+
         Raises:
             UsageError: n is below 4.
         """
@@ -99,6 +102,9 @@ class Centred:
             rows: the first layers.
             columns: the second layers.
             moved: symmetric, shape (layers, n, n); taken for the second layers instead of `matrices`.
+
+        Returns:
+            Inner products of all pairs.
         """
         others = self.matrices if moved is None else moved
         n = self.examples

@@ -44,6 +44,9 @@ class Estimator:
     ) -> Estimator:
         """From the names that a user gives.
 
+        Returns:
+            The estimator.
+
         Raises:
             UsageError: a name is unknown, or the bandwidth isn't positive.
         """
@@ -67,6 +70,9 @@ class Estimator:
 
         0 for the unbiased estimator; 1/sqrt((1 + n/p1)(1 + n/p2)) for the biased linear one of n examples; NaN where
         no formula is known.
+
+        Returns:
+            The expected CKA.
         """
         if self.bias == "unbiased":
             return 0.0

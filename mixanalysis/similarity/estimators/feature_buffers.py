@@ -56,6 +56,9 @@ class Budget:
     def array(self, rows: int, like: Tensor) -> Tensor:
         """An empty array with the columns, the dtype and, in memory, the device of another.
 
+        Returns:
+            Shape (rows, columns); its content is arbitrary.
+
         Raises:
             UsageError: there is no room on the disk.
         """
@@ -174,9 +177,13 @@ def collect(
 ) -> FeatureBuffers:
     """Run all networks on all batches and keep their features, centred.
 
+    Layers or sizes that change from batch to batch are a DataError, and so are networks without finite features.
+
+    Returns:
+        The features of all layers.
+
     Raises:
         UsageError: there are fewer than four examples, or no room for their features.
-        DataError: a network's layers or their sizes change from batch to batch, or none has finite features.
     """
     expected = len(data) if isinstance(data, Dataset) else 0
     collectors = [_Collector(source, budget, expected) for source in sources]
@@ -196,15 +203,15 @@ def collect(
             progress(raw.index + 1, max(total, raw.index + 1))
     if layers is None or examples < SMALLEST_BATCH:
         raise UsageError(f"HSIC_1 needs at least {SMALLEST_BATCH} images, got {examples}")
-    found: list[Tensor | None] = []
+    arrays_of_layers: list[Tensor | None] = []
     for part, each in zip(layers, collectors, strict=True):
         # layers that never ran stand last
         arrays = [kept.array for kept in each.kept]
-        found += [*arrays, *[None] * (len(part) - len(arrays))]
+        arrays_of_layers += [*arrays, *[None] * (len(part) - len(arrays))]
     if plan.estimator.covariate:
         layers = (*layers, INPUT)
-        found.append(covariate.array)
-    usable = [None if position in reasons else array for position, array in enumerate(found)]
+        arrays_of_layers.append(covariate.array)
+    usable = [None if position in reasons else array for position, array in enumerate(arrays_of_layers)]
     like = next(array for array in usable if array is not None)
     features = [like.new_zeros(examples, 1) if array is None else centred(array[:examples]) for array in usable]
     return FeatureBuffers(layers, tuple(features), reasons)

@@ -102,7 +102,7 @@ class FullHSIC:
 
 @dataclass(frozen=True, eq=False)
 class FullBatchPass:
-    """What a pass over all examples has found: each network's layers, and HSIC of all pairs of them."""
+    """Layers of each network in a pass over all examples, and HSIC of all pairs of them."""
 
     layers: tuple[tuple[Layer, ...], ...]
     sums: FullHSIC
@@ -113,10 +113,14 @@ def full_batch_pass(
 ) -> FullBatchPass:
     """HSIC over all examples: collect all features, then sum over Gram matrices or cross-covariances.
 
+    Layers or sizes that change from batch to batch are a DataError, and so are networks without finite features.
+
+    Returns:
+        HSIC of all pairs of layers.
+
     Raises:
         UsageError: there are fewer than four examples, no room for features, or several processes; or what only
             batches have is asked for.
-        DataError: a network's layers or their sizes change from batch to batch, or none has finite features.
     """
     if distributed.world().size > 1:
         raise UsageError("full-data estimators run in one process; use a mini-batch estimator under torchrun")

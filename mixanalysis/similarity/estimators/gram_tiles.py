@@ -57,6 +57,9 @@ def _add(sums: GramSums, cells: Tensor, place: tuple[slice, slice], pairs: Block
         cells: float64, shape (layers, rows, columns), overwritten; of a tile upon the diagonal its lower triangle.
         place: rows and columns of the tile.
         pairs: which layers are multiplied.
+
+    Returns:
+        The inner products of the tile and its mirror image.
     """
     rows, columns = place
     mirrored = rows != columns

@@ -27,6 +27,9 @@ def hsic1(gram_x: Array, gram_y: Array) -> float:
         gram_x: symmetric, shape (n, n), n >= 4.
         gram_y: the same shape.
 
+    Returns:
+        The estimate.
+
     Raises:
         UsageError: the shapes differ or n is below 4.
 
@@ -54,6 +57,9 @@ def u_centred(matrix: Tensor) -> Tensor:
     Args:
         matrix: symmetric, shape (n, n), n >= 4.
 
+    Returns:
+        Shape (n, n), symmetric.
+
     Raises:
         UsageError: n is below 4.
     """
@@ -70,6 +76,8 @@ def u_centred(matrix: Tensor) -> Tensor:
 def linear_cka(x: Array, y: Array, estimator: Bias = "unbiased") -> float:
     """Linear CKA of two sets of features of the same examples, in one batch.
 
+    Fewer than four examples, two numbers of them, or an unknown estimator are a UsageError.
+
     Args:
         x: shape (n, d1).
         y: shape (n, d2), the same examples in the same order.
@@ -77,9 +85,6 @@ def linear_cka(x: Array, y: Array, estimator: Bias = "unbiased") -> float:
 
     Returns:
         The value, or NaN where a self-term isn't positive (constant features), or features aren't finite.
-
-    Raises:
-        UsageError: the numbers of examples differ, or are below 4, or the estimator is unknown.
 
     Examples:
         Rotating and rescaling features does not change CKA:
@@ -131,6 +136,9 @@ def biased(products: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         products: float64, shape (a, b).
         rows: k for each row, shape (a, n).
         columns: l for each column, shape (b, n).
+
+    Returns:
+        Float64, shape (a, b).
     """
     n = rows.shape[-1]
     traces = rows.sum(dim=1)[:, None] * columns.sum(dim=1)[None, :]

@@ -53,7 +53,11 @@ class Kernel:
     bandwidth: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Check the values.
+
+        Raises:
+            UsageError: the name is unknown, or the bandwidth isn't positive.
+        """
         if self.name not in ("linear", "rbf"):
             raise UsageError(f'kernel must be "linear" or "rbf", got {self.name!r}')
         if not 0 < self.bandwidth < float("inf"):

@@ -191,6 +191,9 @@ MEASURES: dict[str, Measure] = {
 def check_measures(names: Sequence[str]) -> tuple[str, ...]:
     """The names, in the order of MEASURES and each once.
 
+    Returns:
+        Keys of MEASURES.
+
     Raises:
         UsageError: one is unknown.
     """
@@ -216,8 +219,10 @@ def companions(triangles: Sequence[Tensor], names: Sequence[str], pairs: Blocks)
     values = np.zeros((len(names), len(triangles), len(triangles)))
     for place, name in enumerate(names):
         measure = MEASURES[name]
-        found = measure.represent(grams)
+        represented = measure.represent(grams)
         for a, b in pairs:
             undefined = constant[a, None] | constant[None, b]
-            values[place, a, b] = measure.compare(found[a], found[b]).masked_fill(undefined, math.nan).cpu().numpy()
+            values[place, a, b] = (
+                measure.compare(represented[a], represented[b]).masked_fill(undefined, math.nan).cpu().numpy()
+            )
     return values

@@ -35,6 +35,8 @@ def minibatch_pass(
 ) -> MinibatchPass:
     """Sum HSIC over batches; under torchrun every process takes its share of whole batches.
 
+    Data without a batch are a UsageError; layers that change from batch to batch are a DataError.
+
     Args:
         sources: the networks.
         data: what they run on.
@@ -43,10 +45,6 @@ def minibatch_pass(
 
     Returns:
         The sums over all batches, the same in every process.
-
-    Raises:
-        UsageError: no module ran, no batch was long enough, or the data are empty.
-        DataError: a network's layers change from batch to batch.
     """
     here = distributed.world()
     resumed = None if plan.resume is None else plan.resume.load()
@@ -130,7 +128,11 @@ def _present(values: Sequence[Tensor | None], examples: int) -> list[Tensor]:
 
 
 def _together(own: MinibatchPass | None) -> MinibatchPass:
-    """Return the passes of all processes as one, the same in each."""
+    """Return the passes of all processes as one, the same in each.
+
+    Raises:
+        UsageError: no process has a batch.
+    """
     parts = [part for part in distributed.gathered(own) if part is not None]
     if not parts:
         raise UsageError("the data hold no batch")

@@ -20,6 +20,9 @@ def checked(
 ) -> tuple[tuple[tuple[Layer, ...], ...], dict[int, str]]:
     """Layers of all networks in batch `index`, and for their positions among all why some have no features.
 
+    Returns:
+        The layers of each network, and a reason for each position without features.
+
     Raises:
         DataError: the layers aren't those of the batches before, or no layer of any network has finite features.
     """

@@ -38,7 +38,7 @@ def permuted(centred: Centred, pairs: Blocks, draws: int, seed: int, index: int)
     """
     n, layers = centred.examples, len(centred.matrices)
     generator = np.random.default_rng([seed, index])
-    found = np.zeros((draws, layers, layers))
+    hsic = np.zeros((draws, layers, layers))
     first = min(columns.start for _, columns in pairs)
     for draw in range(draws):
         order = torch.from_numpy(generator.permutation(n)).to(centred.matrices.device)
@@ -49,6 +49,6 @@ def permuted(centred: Centred, pairs: Blocks, draws: int, seed: int, index: int)
             if rows == columns:
                 # a pair of layers of one network in either order is the same question
                 block = np.triu(block) + np.triu(block, 1).T
-            found[draw, rows, columns] = block
-            found[draw, columns, rows] = block.T
-    return found
+            hsic[draw, rows, columns] = block
+            hsic[draw, columns, rows] = block.T
+    return hsic

@@ -117,7 +117,11 @@ def _arrays(sums: HSICSums) -> dict[str, NDArray[Any]]:
 
 
 def _sums(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> HSICSums:
-    """Return the sums that `_facts` and `_arrays` describe."""
+    """Return the sums that `_facts` and `_arrays` describe.
+
+    Raises:
+        ValueError: the arrays are of other shapes than the facts say.
+    """
     added, skipped, *counts = (facts["record"][each.name] for each in dataclasses.fields(BatchRecord))
     record = BatchRecord(frozenset(added), frozenset(skipped), *counts)
     used = np.flatnonzero(record.per_group)

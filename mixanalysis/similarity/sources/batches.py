@@ -51,7 +51,11 @@ class RawBatch:
 
 
 def raw_batches(data: Dataset | Sequence[Batch], batch_size: int) -> Iterator[RawBatch]:
-    """Batches in order: of `batch_size` images of a data set, or those that a sequence or a loader gives."""
+    """Batches in order: of `batch_size` images of a data set, or those that a sequence or a loader gives.
+
+    Yields:
+        Each batch, as it is before a network's own image size.
+    """
     first = 0
     for index, content in enumerate(_parts(data, batch_size) if isinstance(data, Dataset) else data):
         count = len(content) if isinstance(content, Dataset) else examples(content)

@@ -70,7 +70,11 @@ class FeatureExtractor:
     _axes: list[Axes] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check the pooling."""
+        """Check the pooling.
+
+        Raises:
+            UsageError: the pooling is unknown.
+        """
         if self.pooling not in POOLINGS:
             raise UsageError(f"pooling must be one of {', '.join(POOLINGS)}, got {self.pooling!r}")
 
@@ -86,6 +90,9 @@ class FeatureExtractor:
         control: Control = "",
     ) -> FeatureExtractor:
         """A network's mixing blocks, those that `layers` keeps by their names.
+
+        Returns:
+            The extractor; its module is a copy where device or dtype are given.
 
         Raises:
             NothingToAnalyseError: no block is kept.
@@ -124,6 +131,8 @@ class FeatureExtractor:
     ) -> FeatureExtractor:
         """Any module, with taps at the submodules that match patterns; at all that have no parts by default.
 
+        Patterns that match nothing are a UsageError.
+
         Args:
             label: name of the network.
             module: maps a batch to anything.
@@ -133,9 +142,6 @@ class FeatureExtractor:
 
         Returns:
             The extractor.
-
-        Raises:
-            UsageError: no submodule matches.
         """
         return cls(label, module, module_paths(module, patterns), pooling=pooling, batch_axis=batch_axis)
 
@@ -158,13 +164,17 @@ class FeatureExtractor:
     def observe(self, raw: RawBatch, make: Callable[[Tensor], Tensor | None]) -> Observation:
         """Run on one batch and make something of every layer's features as soon as they are there.
 
+        A module that fails on the batch is a DataError.
+
         Args:
             raw: the batch.
             make: from features of shape (n, d); None where they aren't finite.
 
+        Returns:
+            The layers, and what was made of each.
+
         Raises:
             UsageError: a tap gives no row of features for each example, or none of the modules ever ran.
-            DataError: the module fails on the batch.
         """
         batch = raw.at(self.input_shape)
         axes = self._known_axes(batch)

@@ -39,6 +39,9 @@ class Factory:
     def build(self) -> nn.Module:
         """Import the code, with the current folder on the path, and call it.
 
+        Returns:
+            The module.
+
         Raises:
             UsageError: the text isn't of that form, the import or the call fails, or it gives no module.
         """
@@ -88,9 +91,10 @@ class UserModel:
     def of(cls, checkpoint: Checkpoint, factory: Factory) -> UserModel:
         """Build the module and fill it.
 
-        Raises:
-            UsageError: the factory is of no use.
-            CheckpointError: the tensors aren't those of the module.
+        A factory of no use is a UsageError; tensors that aren't those of the module are a CheckpointError.
+
+        Returns:
+            The module with the checkpoint's weights, in eval mode.
         """
         module = filled(factory.build(), checkpoint, factory.spec).eval()
         path = checkpoint.path

@@ -34,7 +34,7 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """One subject's layers for one batch.
+    """A network's layers for one batch.
 
     Attributes:
         layers: in the order in which they ran; those that never ran come last.

@@ -48,7 +48,7 @@ class Stored:
         provenance: the file.
         what: Gram matrices or features.
         kernel: of the Gram matrices.
-        layers: as they were found.
+        layers: of the network, in the order in which they ran.
         reasons: for a layer's position, why it has no similarity in the first batch where it has none.
         rows: images of each batch.
         data: name, split and fingerprint of the data.
@@ -79,8 +79,10 @@ class Stored:
     def open(cls, path: str | Path) -> Stored:
         """Open a file that `store` wrote.
 
-        Raises:
-            CheckpointError: it is none, damaged, or of a later version.
+        A file that holds no features, is damaged or of a later version is a CheckpointError.
+
+        Returns:
+            The network, of which no layer is read yet.
         """
         path = Path(path)
         facts = read_facts(path)
@@ -89,6 +91,9 @@ class Stored:
 
     def only(self, keep: Callable[[str], bool], control: Control = "") -> Stored:
         """With some layers alone, and standing for something.
+
+        Returns:
+            A network that reads the same file.
 
         Raises:
             NothingToAnalyseError: no layer is kept.
@@ -135,8 +140,10 @@ class Stored:
     def observe(self, raw: RawBatch, make: Callable[[Tensor], Tensor | None]) -> Observation:
         """The layers of one batch, with what `make` made of their features; Gram matrices are there already.
 
-        Raises:
-            DataError: the batch isn't the one that the network has seen.
+        A batch other than the one that the network has seen is a DataError.
+
+        Returns:
+            The layers, and what was made of each.
         """
         self._agree(raw)
         start, stop = self._starts[raw.index : raw.index + 2]
@@ -163,7 +170,11 @@ class Stored:
         return cells
 
     def _gram(self, layer: Layer, cells: Tensor, raw: RawBatch) -> Tensor | None:
-        """Return the lower triangle of a Gram matrix, as `Kernel.triangle` gives it."""
+        """Return the lower triangle of a Gram matrix, as `Kernel.triangle` gives it.
+
+        Raises:
+            CheckpointError: it isn't positive semidefinite.
+        """
         if not bool(cells.isfinite().all()):
             return None
         n = raw.examples
@@ -205,14 +216,17 @@ def _unseen(raw: RawBatch) -> bool:
     return isinstance(raw.content, Dataset) and raw.content.images.shape[1] == 0
 
 
-def replay(stored: Sequence[Stored]) -> Dataset:
+def replay(files: Sequence[Stored]) -> Dataset:
     """A data set without pixels, that stands for the one which files of features were all written for.
+
+    Returns:
+        As many images as the files have, without pixels.
 
     Raises:
         DataError: they weren't written for the same batches.
     """
-    first = stored[0]
-    for other in stored[1:]:
+    first = files[0]
+    for other in files[1:]:
         for index, (a, b) in enumerate(itertools.zip_longest(first.digests, other.digests)):
             if a != b:
                 raise DataError(

@@ -32,7 +32,7 @@ _REASON = 100
 
 
 def store(
-    subject: FeatureExtractor,
+    extractor: FeatureExtractor,
     data: Dataset,
     path: Path,
     *,
@@ -45,8 +45,10 @@ def store(
 ) -> None:
     """Run a network on all batches and keep its layers; never more than one of them in memory.
 
+    A network that fails on a batch, or whose layers change from batch to batch, is a DataError.
+
     Args:
-        subject: the network.
+        extractor: the network.
         data: what it runs on.
         path: the file; replaced once all is written.
         what: "grams" (n (n + 1)/2 numbers for each layer and batch of n images) or "features" (n d numbers).
@@ -58,7 +60,6 @@ def store(
 
     Raises:
         UsageError: `what` is unknown.
-        DataError: the network fails on a batch, or its layers change from batch to batch.
     """
     if what not in ("grams", "features"):
         raise UsageError(f"what is kept must be grams or features, got {what!r}")
@@ -66,13 +67,13 @@ def store(
     facts = {
         "format": FORMAT,
         "written_by": f"mixanalysis {__version__}",
-        "label": subject.label,
-        "family": getattr(subject.config, "family", None),
-        "config": to_dict(subject.config) if dataclasses.is_dataclass(subject.config) else None,
-        "seed": subject.seed,
-        "trained": subject.trained,
-        "density": subject.density,
-        "description": subject.description,
+        "label": extractor.label,
+        "family": getattr(extractor.config, "family", None),
+        "config": to_dict(extractor.config) if dataclasses.is_dataclass(extractor.config) else None,
+        "seed": extractor.seed,
+        "trained": extractor.trained,
+        "density": extractor.density,
+        "description": extractor.description,
         "network_sha256": sha256,
         "what": what,
         "kernel": dataclasses.asdict(kernel),
@@ -82,12 +83,12 @@ def store(
     }
     if unfinished is None:
         with atomic_write(path) as temporary:
-            _fill(temporary, subject, data, facts, kernel, None, progress)
+            _fill(temporary, extractor, data, facts, kernel, None, progress)
         return
     if not unfinished.load().whole:
         try:
             unfinished.folder.mkdir(parents=True, exist_ok=True)
-            _fill(unfinished.path, subject, data, facts, kernel, unfinished, progress)
+            _fill(unfinished.path, extractor, data, facts, kernel, unfinished, progress)
         finally:
             unfinished.tidy()
     unfinished.give(path)
@@ -95,7 +96,7 @@ def store(
 
 def _fill(
     path: Path,
-    subject: FeatureExtractor,
+    extractor: FeatureExtractor,
     data: Dataset,
     facts: dict[str, Any],
     kernel: Kernel,
@@ -105,14 +106,14 @@ def _fill(
     what, size = facts["what"], facts["batch_size"]
     rows = [min(size, len(data) - first) for first in range(0, len(data), size)]
     # the first batch runs twice: shapes come first in the file
-    columns = _columns(subject, next(raw_batches(data, size)), what, kernel)
+    columns = _columns(extractor, next(raw_batches(data, size)), what, kernel)
     specs = {tensor_name(what, column.layer.name): column.spec(rows) for column in columns if column.dtype}
     specs[DIGESTS] = Spec(torch.uint8, (len(rows), 32))
     facts["layers"] = [column.layer for column in columns]
     longest = {str(position): "x" * _REASON for position in range(len(columns))}
     reached = Reached(0, 0, {}) if unfinished is None else unfinished.load()
     with TensorFile(path, specs, {KEY: json.dumps(facts | {"reasons": longest})}, anew=reached.batches == 0) as file:
-        writer = _Writer(subject, columns, what, kernel, file, reached.reasons, reached.start)
+        writer = _Writer(extractor, columns, what, kernel, file, reached.reasons, reached.start)
         for raw in raw_batches(data, size):
             if raw.index >= reached.batches:
                 writer.add(raw)
@@ -150,20 +151,20 @@ class _Column:
         return Spec(self.dtype, (sum(rows), self.layer.size))
 
 
-def _columns(subject: FeatureExtractor, raw: RawBatch, what: What, kernel: Kernel) -> list[_Column]:
-    found: list[tuple[torch.dtype, float]] = []
+def _columns(extractor: FeatureExtractor, raw: RawBatch, what: What, kernel: Kernel) -> list[_Column]:
+    formats: list[tuple[torch.dtype, float]] = []
 
     def look(features: Tensor) -> Tensor:
         if what == "features":
-            found.append((features.dtype, 1.0))
+            formats.append((features.dtype, 1.0))
         else:
             matrix = kernel.triangle(features)
             size = 0.0 if matrix is None else float(matrix.diagonal().double().mean())
-            found.append((torch.float32, 2.0 ** -math.frexp(size)[1] if size > 0 else 1.0))
+            formats.append((torch.float32, 2.0 ** -math.frexp(size)[1] if size > 0 else 1.0))
         return features[:0]
 
-    layers = subject.observe(raw, look).layers
-    kept: list[tuple[torch.dtype | None, float]] = [*found, *[(None, 1.0)] * (len(layers) - len(found))]
+    layers = extractor.observe(raw, look).layers
+    kept: list[tuple[torch.dtype | None, float]] = [*formats, *[(None, 1.0)] * (len(layers) - len(formats))]
     return [_Column(layer, dtype, scale, what == "grams") for layer, (dtype, scale) in zip(layers, kept, strict=True)]
 
 
@@ -172,7 +173,7 @@ class _Writer:
     """Writes one batch after the other.
 
     Attributes:
-        subject: the network.
+        extractor: the network.
         columns: its layers.
         what: what is kept.
         kernel: of the Gram matrices.
@@ -181,7 +182,7 @@ class _Writer:
         start: cells of a layer's triangles so far.
     """
 
-    subject: FeatureExtractor
+    extractor: FeatureExtractor
     columns: list[_Column]
     what: What
     kernel: Kernel
@@ -211,7 +212,7 @@ class _Writer:
             self.file.write(name, self.start, cells)
             return cells[:0] if bool(cells.isfinite().all()) else None
 
-        observation = self.subject.observe(raw, keep)
+        observation = self.extractor.observe(raw, keep)
         if [layer.name for layer in observation.layers] != [column.layer.name for column in self.columns]:
             raise self._changed(raw.index)
         for position, reason in observation.reasons.items():
@@ -221,8 +222,8 @@ class _Writer:
 
     def _changed(self, index: int) -> DataError:
         return DataError(
-            f"{self.subject.label}: its modules run in another order, number or size in batch {index} than before, so "
-            "that one file can't hold their features; choose other modules, or pool over tokens"
+            f"{self.extractor.label}: its modules run in another order, number or size in batch {index} than before, "
+            "so that one file can't hold their features; choose other modules, or pool over tokens"
         )
 
 
