@@ -18,6 +18,9 @@ def table(title: str, frame: pd.DataFrame, *, index: bool = False) -> str:
         title: a line above.
         frame: the table.
         index: whether its index is shown too.
+
+    Returns:
+        HTML.
     """
     rows, columns = frame.shape
     part = frame.iloc[:ROWS, :COLUMNS]

@@ -46,6 +46,9 @@ class Schema:
     def frame(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """A frame with exactly these columns.
 
+        Returns:
+            A frame with the schema's columns in their order.
+
         Raises:
             ValueError: a row lacks a column or has one that the schema doesn't know.
         """
@@ -80,6 +83,9 @@ def plain(value: Any) -> Any:
 
 def to_json(data: Any) -> str:
     """JSON text of JSON-ready data, keys in the order given.
+
+    Returns:
+        Indented text without a line break at its end.
 
     Raises:
         ValueError: the data hold NaN or an infinity.

@@ -35,6 +35,9 @@ def matching(include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Select
     Args:
         include: patterns such as "*.token*" or "blocks.0.*".
         exclude: patterns of the same kind.
+
+    Returns:
+        The test, to be called with a name.
     """
     return Selection(tuple(include), tuple(exclude))
 

@@ -92,6 +92,9 @@ def optimum(omega: float, expansion: Expansion = 1.0) -> Optimum:
     gamma_S S = gamma_C C = (Omega gamma_S gamma_C)^(1/3); for one gamma, S = C = (Omega/gamma)^(1/3) and
     m* = (Omega/gamma)^(2/3) (HK 15).
 
+    Returns:
+        S, C, m and p of the widest Mixer, real numbers.
+
     Raises:
         UsageError: Omega or an expansion is not positive.
 
@@ -109,6 +112,9 @@ def tokens(omega: float, expansion: Expansion, channels: float) -> float:
     """S(C): tokens of the Mixer with C channels and Omega = (gamma_S C S^2 + gamma_C C^2 S)/2 connections.
 
     For one gamma this is (sqrt(C^2 + 8 Omega/(gamma C)) - C)/2 (HK 14).
+
+    Returns:
+        S, a real number.
 
     Raises:
         UsageError: Omega, an expansion or the channels are not positive.

@@ -75,6 +75,9 @@ def command(
 def arguments(context: typer.Context, name: str, manifest: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """A command's resolved parameters as its options, and its arguments; what was and is the default is left out.
 
+    Returns:
+        The options and the arguments, as on a command line.
+
     Raises:
         UsageError: there is no such command, or it has no such parameter.
     """

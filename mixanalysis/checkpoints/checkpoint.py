@@ -121,6 +121,9 @@ class Checkpoint:
     def dtype(self, name: str) -> torch.dtype:
         """Dtype of a weight.
 
+        Returns:
+            The torch dtype.
+
         Raises:
             CheckpointError: it is one that isn't read.
         """
@@ -145,6 +148,9 @@ class Checkpoint:
     def kept(self, name: str) -> Tensor | None:
         """Where a masked weight of any shape has connections, True there; None without a mask.
 
+        Returns:
+            Bool, of the weight's shape, or None.
+
         Raises:
             KeyError: there is no such weight.
             CheckpointError: it is damaged.
@@ -153,6 +159,9 @@ class Checkpoint:
 
     def factors(self, name: str) -> tuple[Tensor, Tensor] | None:
         """The two factors of a low-rank update; None for any other weight.
+
+        Returns:
+            The left and the right factor, or None.
 
         Raises:
             KeyError: there is no such weight.
@@ -163,6 +172,9 @@ class Checkpoint:
 
     def buffer(self, name: str) -> Tensor:
         """A tensor that is no weight, such as a causal mask; infinite values are no sign of damage there.
+
+        Returns:
+            The tensor as it is stored.
 
         Raises:
             KeyError: there is no such tensor.
@@ -176,6 +188,9 @@ class Checkpoint:
     def tensor(self, name: str) -> Tensor:
         """A weight, zero off its mask.
 
+        Returns:
+            The dense weight.
+
         Raises:
             KeyError: there is no such weight.
             CheckpointError: it is damaged, too large to be dense, or holds NaN or infinite values.
@@ -184,6 +199,9 @@ class Checkpoint:
 
     def support(self, name: str) -> Support | None:
         """The connections of a masked weight; None for a weight without a mask, and for one that isn't a matrix.
+
+        Returns:
+            The places and values of the connections, or None.
 
         Raises:
             KeyError: there is no such weight.
@@ -202,6 +220,9 @@ class Checkpoint:
 
         Args:
             names: weights of this checkpoint.
+
+        Returns:
+            A checkpoint whose weights of these names are masked.
 
         Raises:
             KeyError: there is no such weight.

@@ -38,6 +38,9 @@ class Container:
 def open_file(path: Path) -> Container:
     """Open a checkpoint file by its content, whatever its name.
 
+    Returns:
+        The container, its tensors unread.
+
     Raises:
         CheckpointError: the file is missing, unreadable, truncated, of a kind that isn't read, or would need
             code to be run.

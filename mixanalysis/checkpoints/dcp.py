@@ -71,6 +71,9 @@ class Part(NamedTuple):
 def open_folder(folder: Path) -> Container:
     """Open such a folder.
 
+    Returns:
+        The container, its tensors unread.
+
     Raises:
         DamagedError: its description is damaged, or names what isn't there.
         CheckpointError: the description holds more than plain data.

@@ -33,6 +33,9 @@ _MOST_FILES = 100_000
 def open_folder(folder: Path) -> Container:
     """Open the one checkpoint that a folder holds.
 
+    Returns:
+        The container of that checkpoint.
+
     Raises:
         CheckpointError: it holds none, or several, or one that can't be read.
     """
@@ -72,6 +75,9 @@ def with_config(folder: Path, container: Container) -> Container:
 
 def open_index(path: Path) -> Container:
     """Open the shards that an index lists (``{"weight_map": {tensor: file}}``).
+
+    Returns:
+        One container with the tensors of all shards.
 
     Raises:
         CheckpointError: the index is damaged, names files outside of its folder, or shards lack what it lists.

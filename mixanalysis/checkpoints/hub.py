@@ -47,6 +47,9 @@ class Name(NamedTuple):
 def parse(source: str | Path) -> Name | None:
     """The name on the hub that a user gives; None for a path.
 
+    Returns:
+        The repository, with revision and file where they are given, or None.
+
     Raises:
         UsageError: it begins like one, but isn't.
     """
@@ -61,6 +64,9 @@ def parse(source: str | Path) -> Name | None:
 
 def open_hub(name: Name) -> Container:
     """Fetch what is needed of a repository, unless it is in the cache, and open it.
+
+    Returns:
+        The container of the repository's checkpoint.
 
     Raises:
         CheckpointError: huggingface_hub isn't installed, the hub refuses or can't be reached and the cache lacks the

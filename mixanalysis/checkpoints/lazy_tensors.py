@@ -93,6 +93,9 @@ def sizes(values: object, *, file_bytes: int, itemsize: int = 1) -> tuple[int, .
         file_bytes: size of the file; no dense tensor is larger than the file that holds it (or a mebibyte).
         itemsize: bytes of an element.
 
+    Returns:
+        The shape as a tuple of integers.
+
     Raises:
         DamagedError: it isn't a list of sizes, or the tensor would be larger than its file.
     """

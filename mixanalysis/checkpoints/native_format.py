@@ -71,6 +71,9 @@ def _csr_parts(matrix: Tensor) -> dict[str, Tensor]:
 def description(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     """What `save_checkpoint` wrote about a network, or None where the file isn't ours.
 
+    Returns:
+        The description as parsed from JSON, or None.
+
     Raises:
         ValueError: the file says that it is ours, but its metadata are damaged.
     """

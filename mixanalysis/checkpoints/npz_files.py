@@ -38,6 +38,9 @@ _LONGEST_HEADER = 10_000
 def entries(data: mmap.mmap, members: dict[str, Member]) -> dict[str, Entry]:
     """The arrays of a file under their names, from their headers alone.
 
+    Returns:
+        Arrays by name, not yet read.
+
     Raises:
         DamagedError: a header is damaged, or doesn't belong to its member.
     """

@@ -177,6 +177,9 @@ def parametrised(parts: Mapping[str, Stored]) -> Weight:
 
     Args:
         parts: by their names below ``module.parametrizations.parameter``, such as "original" and "0.mask".
+
+    Returns:
+        The weight, computed from its parts when it is read.
     """
     own = {name: part for name, part in parts.items() if name.startswith("original")}
     buffers = {name: part for name, part in parts.items() if name not in own}

@@ -30,6 +30,9 @@ class Resolved(NamedTuple):
 def resolve(stored: Mapping[str, Stored]) -> Resolved:
     """Put together each weight from what is stored for it.
 
+    Returns:
+        Weights by name, notes on how they are stored, and the tensors that are parts of them.
+
     Raises:
         DamagedError: a weight is stored in two ways.
     """

@@ -12,6 +12,9 @@ def inside(folder: Path, name: str) -> Path:
 
     Links may lead within the folder; in a snapshot of the hub's cache also to the files of the same repository.
 
+    Returns:
+        The resolved path.
+
     Raises:
         DamagedError: the name isn't a plain one, or leads out of the folder.
     """

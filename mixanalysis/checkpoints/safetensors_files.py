@@ -33,6 +33,9 @@ _FLOAT8 = ("F8_E4M3", "F8_E5M2")
 def entries(path: Path) -> tuple[dict[str, Entry], Mapping[str, str]]:
     """A file's tensors and its metadata, from its header.
 
+    Returns:
+        Tensors by name, not yet read, and the metadata.
+
     Raises:
         DamagedError: the header is damaged, doesn't cover the file, or is far too large for it.
     """

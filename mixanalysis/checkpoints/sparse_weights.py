@@ -70,6 +70,9 @@ def pack(weight: Tensor, mask: Tensor) -> Mapping[str, Tensor]:
     Args:
         weight: shape (rows, columns).
         mask: bool, the same shape.
+
+    Returns:
+        Tensors by the names of the parts.
     """
     rows, columns = torch.nonzero(mask, as_tuple=True)
     counts = torch.bincount(rows, minlength=mask.shape[0])
@@ -84,6 +87,9 @@ def pack(weight: Tensor, mask: Tensor) -> Mapping[str, Tensor]:
 def shape_of(stored: Stored) -> tuple[int, ...]:
     """The shape that a part `shape` says.
 
+    Returns:
+        The shape as a tuple of integers.
+
     Raises:
         CheckpointError: it isn't a short list of integers.
     """
@@ -94,6 +100,9 @@ def shape_of(stored: Stored) -> tuple[int, ...]:
 
 def unpack(parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
     """Rows, columns, values and shape of a weight stored by `pack`.
+
+    Returns:
+        Row indices, column indices, values (one per connection) and the shape.
 
     Raises:
         ValueError: the parts contradict each other.
@@ -112,6 +121,9 @@ def unpack(parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, tuple[i
 
 def _rows(starts: Tensor, columns: Tensor, count: int, limit: int) -> Tensor:
     """The row of each entry of a compressed matrix.
+
+    Returns:
+        Row indices, one per entry.
 
     Raises:
         ValueError: starts or columns point outside of it.

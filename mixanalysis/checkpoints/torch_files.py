@@ -34,6 +34,9 @@ def view(data: mmap.mmap | bytearray, start: int, count: int, dtype: torch.dtype
         start: byte at which they begin.
         count: how many.
         dtype: their dtype.
+
+    Returns:
+        Shape (count,).
     """
     if count == 0:
         return torch.empty(0, dtype=dtype)

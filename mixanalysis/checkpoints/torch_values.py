@@ -104,6 +104,9 @@ def script_known(source: Source) -> Callable[[str], Build | None]:
 def storage(pid: object) -> Storage:
     """The storage that a persistent id names.
 
+    Returns:
+        Key, dtype, size and offset of the storage.
+
     Raises:
         DamagedError: it names none.
     """

@@ -51,6 +51,9 @@ class Stored:
     def read(self) -> Tensor:
         """Its values.
 
+        Returns:
+            The values as a tensor.
+
         Raises:
             CheckpointError: it isn't read, is sparse, is damaged, or holds NaN or infinite values.
         """
@@ -80,6 +83,9 @@ class Stored:
 
     def mask(self) -> Tensor:
         """Its values as a mask, True where a connection is kept.
+
+        Returns:
+            Bool, of the tensor's shape.
 
         Raises:
             CheckpointError: it holds other values than 0 and 1.
@@ -336,6 +342,9 @@ class Unknown(Weight):
 
 def made_dense(path: Path, name: str, support: Support, shape: tuple[int, int]) -> Tensor:
     """A matrix with the values of its connections.
+
+    Returns:
+        Shape `shape`, zero where there is no connection.
 
     Raises:
         CheckpointError: it is too large.

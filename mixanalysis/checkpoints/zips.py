@@ -39,6 +39,9 @@ class Member(NamedTuple):
 def members(data: mmap.mmap, start: int, stop: int) -> dict[str, Member]:
     """The members of the zip file that stands between two places of a file, in their order.
 
+    Returns:
+        Members by name.
+
     Raises:
         DamagedError: there is no sound index, members lie outside, overlap or are there twice, or are encrypted.
     """
@@ -145,6 +148,9 @@ def _located(data: mmap.mmap, start: int, stop: int, entry: tuple[int, int, int,
 def beginning(data: mmap.mmap, member: Member, count: int) -> bytes:
     """The first unpacked bytes of a member; fewer where it is shorter.
 
+    Returns:
+        At most `count` bytes.
+
     Raises:
         DamagedError: it can't be unpacked.
     """
@@ -160,6 +166,9 @@ def beginning(data: mmap.mmap, member: Member, count: int) -> bytes:
 
 def content(data: mmap.mmap, member: Member) -> bytearray:
     """A member's unpacked bytes.
+
+    Returns:
+        All bytes of the member.
 
     Raises:
         DamagedError: it doesn't hold what it says, or unpacks to more than four times the file and 16 MiB.

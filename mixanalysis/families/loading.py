@@ -94,6 +94,9 @@ def _choose(checkpoint: Checkpoint, name: str | None) -> tuple[Checkpoint, Layou
     """The layout of that name, or the only one that fits, or why none does; and the checkpoint as the layout has it.
 
     A prefix of all names comes off where the rest is in a known layout.
+
+    Returns:
+        The checkpoint, and the layout or the reason why none fits.
     """
     chosen = _fitting(checkpoint, name)
     inner = checkpoint

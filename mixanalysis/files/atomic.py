@@ -29,6 +29,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Args:
         path: where the finished file shall stand; missing folders are made.
 
+    Yields:
+        The temporary path.
+
     Raises:
         OutputError: the place can't be written to, or its disk is full.
     """
@@ -41,6 +44,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside `path`, which may replace it, and goes in the end.
+
+    Yields:
+        The path of the empty folder.
 
     Raises:
         OutputError: the place can't be written to, or its disk is full.
@@ -83,6 +89,9 @@ def _owned(place: Path, make: Callable[[Path], None], names: list[Path]) -> int 
         place: beside which it is made.
         make: makes it.
         names: its name is appended before it is made; those before it are gone.
+
+    Returns:
+        The file descriptor that holds the lock, or None.
     """
     while True:
         names.append(place.with_name(f"{hidden_prefix(place)}{secrets.token_hex(4)}{SUFFIX}"))

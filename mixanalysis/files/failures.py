@@ -34,6 +34,7 @@ def output_errors(path: Path) -> Iterator[None]:
 
     Raises:
         OutputError: in place of the system's and the libraries' own errors.
+        MixanalysisError: any other of ours, as it was raised.
     """
     hidden = str(absolute(path).with_name(hidden_prefix(absolute(path))))
     try:

@@ -54,7 +54,8 @@ def regular_size(path: Path) -> int:
         Its size in bytes.
 
     Raises:
-        OSError: there is nothing of that name, or it is a folder, a pipe, a device or a socket.
+        IsADirectoryError: it is a folder.
+        OSError: there is nothing of that name, or it is a pipe, a device or a socket.
     """
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):

@@ -80,6 +80,9 @@ class Operator(LinearOperator):
     def spectrum(self) -> Spectrum:
         """All singular values, computed in float64.
 
+        Returns:
+            The distinct values with their multiplicities.
+
         Raises:
             ValueError: the structure has no rule for them, and the matrix is too large to be made dense.
         """
@@ -115,6 +118,9 @@ class Operator(LinearOperator):
                 an earlier checkpoint; a structure that asks its factors instead ignores them.
             seed: of the random start vectors.
 
+        Returns:
+            The values in descending order, with their singular vectors where asked for.
+
         Raises:
             ValueError: k is below one, or the start vectors have another length.
         """
@@ -143,6 +149,9 @@ class Operator(LinearOperator):
             probes: random start vectors, at least two.
             steps: Lanczos steps from each.
             seed: of the start vectors.
+
+        Returns:
+            The exact distribution, or its estimate with one quadrature rule per probe.
 
         Raises:
             ValueError: fewer than two probes, or no step.
@@ -176,6 +185,9 @@ class Operator(LinearOperator):
     def row_norms(self) -> Tensor:
         """Euclidean norm of every row, shape (rows,), float64.
 
+        Returns:
+            The norms, from the first row on.
+
         Raises:
             ValueError: they have no closed form, and the matrix is too large to go through.
         """
@@ -196,6 +208,9 @@ class Operator(LinearOperator):
         Args:
             question: what is sought, for the error.
 
+        Yields:
+            Consecutive blocks of rows, from the first.
+
         Raises:
             ValueError: the matrix would have more than `DENSE_LIMIT` cells.
         """
@@ -214,6 +229,9 @@ class Operator(LinearOperator):
 
     def dense(self) -> Tensor:
         """The matrix itself, shape (rows, columns). For small sizes.
+
+        Returns:
+            Shape (rows, columns), in the operator's dtype.
 
         Raises:
             ValueError: the matrix would have more than `DENSE_LIMIT` cells.
@@ -245,6 +263,9 @@ def _fits(shape: tuple[int, int]) -> bool:
 
 def common_dtype(operators: Sequence[Operator]) -> torch.dtype:
     """The dtype that all operators share.
+
+    Returns:
+        The shared dtype.
 
     Raises:
         ValueError: they don't share one.

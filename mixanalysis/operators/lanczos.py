@@ -49,6 +49,9 @@ def lanczos_top(operator: Operator, k: int, search: Search) -> Top:
     A Krylov space holds one copy of a multiple eigenvalue, and rounding brings in some of the others. So what was
     found is projected out, and the largest eigenvalue of the rest, from a random vector, has to lie below it;
     copies that were missed are taken in until it does.
+
+    Returns:
+        The values in descending order, with vectors where the search asks for them.
     """
     operator = operator.to(torch.float64)
     rows, columns = operator.shape

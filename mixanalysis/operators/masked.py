@@ -107,6 +107,9 @@ class Masked(Operator):
 
         An empty row or column is a part without values, and a part of shape a x b has min(a, b) of them.
 
+        Returns:
+            The distinct values with their multiplicities.
+
         Raises:
             ValueError: a connected part is too large to be made dense.
         """

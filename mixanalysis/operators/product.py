@@ -67,6 +67,9 @@ class Product(Operator):
     def spectrum(self) -> Spectrum:
         """All singular values, computed in float64.
 
+        Returns:
+            The distinct values with their multiplicities.
+
         Raises:
             ValueError: the structure has no rule for them, and the matrix is too large to be made dense.
         """
@@ -94,6 +97,9 @@ def product(*operators: Operator) -> Operator:
 
     Args:
         operators: one or more, sizes and dtypes fitting.
+
+    Returns:
+        An operator that equals the product.
 
     Raises:
         ValueError: there is none, sizes don't fit, or they differ in dtype.

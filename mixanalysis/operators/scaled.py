@@ -63,6 +63,9 @@ class Scaled(Operator):
     def spectrum(self) -> Spectrum:
         """All singular values, of the scaled cells or of the dense matrix.
 
+        Returns:
+            The distinct values with their multiplicities.
+
         Raises:
             ValueError: the inner operator doesn't hold its cells, and the matrix is too large to be made dense.
         """
@@ -76,6 +79,9 @@ class Scaled(Operator):
 
     def row_norms(self) -> Tensor:
         """Euclidean norm of every row, shape (rows,), float64.
+
+        Returns:
+            The norms, from the first row on.
 
         Raises:
             ValueError: columns are scaled, and an inner operator that doesn't hold its cells is too large.

@@ -128,6 +128,9 @@ class Density:
         An exact distribution jumps at its values. A probe's quadrature rule brackets its own distribution at each
         node between the weights before it and the weights up to it (Chebyshev, Markov and Stieltjes); the middle
         is taken, linearly between the nodes.
+
+        Returns:
+            The share and its standard error, each of the shape of x.
         """
         points = np.asarray(x, dtype=np.float64)
         rule = _steps if self.method == "exact" else _middles
@@ -137,6 +140,9 @@ class Density:
 
     def moment(self, power: float) -> Estimate:
         """Mean of s^power over all singular values s.
+
+        Returns:
+            The mean and its standard error.
 
         Raises:
             ValueError: the power isn't positive.

@@ -22,6 +22,9 @@ def singular_values(matrix: Tensor) -> NDArray[np.float64]:
     holds down to s_min = 4e-3 s_max; elsewhere a singular value decomposition answers. Noise with sides of ratio r
     has s_min / s_max = (1 - sqrt r) / (1 + sqrt r), and about 1 / (2 a) when square: near-square matrices go
     to the decomposition at once.
+
+    Returns:
+        Shape (..., min(a, b)), descending, float64.
     """
     rows, columns = matrix.shape[-2:]
     # no accelerator of Apple's knows float64

@@ -95,6 +95,9 @@ class Experiment:
     def spec(self, options: Options) -> Any:
         """The preset with what was asked for.
 
+        Returns:
+            A preset: the experiment's own dataclass.
+
         Raises:
             UsageError: fewer than one seed, or the printed settings are asked for without their data.
         """
@@ -126,6 +129,9 @@ class Experiment:
 
 def specs(experiments: Sequence[Experiment], options: Options) -> dict[str, Any]:
     """Every experiment's preset by its name; data that are missing are all named at once.
+
+    Returns:
+        Presets by the experiments' names.
 
     Raises:
         UsageError: see `Experiment.spec`.

@@ -92,6 +92,9 @@ class Ledger:
         """What became of a run that needs not be run again.
 
         A network that diverged would diverge again, so this failure stays; others may have had passing causes.
+
+        Returns:
+            The outcome, or None where the run has to be run.
         """
         path = self.path(run)
         if not self.resume:
@@ -112,6 +115,9 @@ class Ledger:
         Args:
             runs: equal ones are run once.
             stage: asked for a progress callback.
+
+        Returns:
+            Outcomes by the runs' keys, in the order of `runs`.
 
         Raises:
             UsageError: joblib is missing, a device isn't there, or a configuration makes no sense.

@@ -79,6 +79,9 @@ def cost(experiments: Sequence[Experiment], options: Options, ledger: Ledger) ->
 
     Measurements, which take a minute or so at the demo's scale, are not in it.
 
+    Returns:
+        The cost of the others, and the number of finished runs.
+
     Raises:
         UsageError: an option makes no sense, or data are missing.
         DataError: data can't be read.
@@ -121,6 +124,9 @@ def reproduce(
         request: the same for the manifests.
         force: also write into folders that hold files of others.
         stage: asked for a progress callback.
+
+    Returns:
+        The page, with claims, printed values and failed runs.
 
     Raises:
         UsageError: an option makes no sense, data are missing, the experiments are of several papers, a folder holds

@@ -51,6 +51,9 @@ def combination(parts: Sequence[tuple[float, Sequence[float]]]) -> Estimate:
     Args:
         parts: weight and sample of each; NaNs are left out. A sample of fewer than two values leaves the interval
             unknown.
+
+    Returns:
+        The sum with its interval; n is the smallest sample size.
     """
     kept = [(weight, np.asarray(values, dtype=float)) for weight, values in parts]
     kept = [(weight, values[~np.isnan(values)]) for weight, values in kept]

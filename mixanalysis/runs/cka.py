@@ -73,6 +73,9 @@ class CKASettings:
     def source(self, contender: NetworkSource, control: Control, device: str) -> FeatureExtractor | Stored:
         """A network with its taps, in its precision and on its device.
 
+        Returns:
+            The source of features, or the stored features.
+
         Raises:
             NothingToAnalyseError: no block, module or layer is left.
         """
@@ -135,6 +138,9 @@ def cka_report(
             run of the same content that was killed.
         stage: asked for a progress callback.
 
+    Returns:
+        The result that was written.
+
     Raises:
         UsageError: the device isn't there, or the folder holds files of others.
         NothingToAnalyseError: a network has no block of the wanted names.
@@ -195,6 +201,9 @@ def compare(
     """CKA of every pair, and the state of finished batches, to be cleared once all is written.
 
     The parameters are those of `cka_report`; `record` is what is known of the data.
+
+    Returns:
+        The result, and the partial results that its files replace.
     """
     nothing: Control = ""
     stands = [*controls, *[nothing] * (len(networks) - len(controls))]
@@ -275,6 +284,9 @@ def content_key(
         data: what is known of the data.
         how: how they are compared.
         more: what else is chosen, JSON-ready.
+
+    Returns:
+        A SHA-256 digest in hexadecimal.
     """
     contents = [
         {

@@ -63,6 +63,9 @@ def spectrum_report(
         force: also write into a folder that holds files of others.
         stage: asked for a progress callback.
 
+    Returns:
+        The result that was written.
+
     Raises:
         UsageError: the folder holds files of others, or the checkpoints of a run don't tell their epochs.
         NothingToAnalyseError: no layer has one of the wanted names.
@@ -90,6 +93,9 @@ def spectrum_report(
 
 def epochs_of(networks: Sequence[Network]) -> dict[str, int]:
     """Epoch of each checkpoint of a run: by its training record, or else the last number in its name.
+
+    Returns:
+        Epochs by the networks' labels.
 
     Raises:
         UsageError: there is one checkpoint only, or one that doesn't tell its epoch.
@@ -121,6 +127,9 @@ def sweep_report(
 ) -> pd.DataFrame:
     """Largest singular value of masked noise against its width (HK Fig. 4, right), written to `out`.
 
+    Returns:
+        The table that was written.
+
     Raises:
         UsageError: the folder holds files of others, or a number is out of range.
     """
@@ -151,6 +160,9 @@ def width_report(
         request: what was asked for.
         look: file format and style of the figures.
         force: also write into a folder that holds files of others.
+
+    Returns:
+        The result that was written.
 
     Raises:
         UsageError: neither networks nor Omegas, or an Omega or expansion that isn't a positive number.

@@ -51,6 +51,9 @@ def spectrum(
             vectors of the layer of that name before it, such as that of an earlier checkpoint of a run.
         progress: called after each layer with the layers done and in all.
 
+    Returns:
+        Summary, singular values and outliers of every layer.
+
     Raises:
         NothingToAnalyseError: no layer is kept, a pattern keeps none, or a variance is to be declared that isn't known.
         CheckpointError: a weight is damaged or not finite.

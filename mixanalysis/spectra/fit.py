@@ -215,6 +215,9 @@ def _quantiles(shares: FloatArray, a: int, b: int) -> FloatArray:
     """Quantiles of the a x b law of variance 1 to 1e-5, from its distribution function on a grid.
 
     Solving for each takes ten times longer than the rest of the fit, whose error is a hundred times larger.
+
+    Returns:
+        Singular values, of the shape of `shares`.
     """
     low, high = marchenko_pastur.lower_edge(a, b, 1.0), edge(a, b, 1.0)
     # the grid gathers at the edges, where the distribution is flat

@@ -40,6 +40,9 @@ def analyse(target: Target, options: SpectrumOptions, warm: Warm | None = None) 
         target: what to analyse.
         options: how.
         warm: right singular vectors of earlier layers, for Lanczos iterations to start from; this one's are added.
+
+    Returns:
+        The rows of this layer, and its null.
     """
     operators = target.operators()
     operator = product(*reversed(operators))

@@ -224,6 +224,9 @@ def _upper_share(theta: FloatArray, r: float) -> FloatArray:
     """Share of the singular values between the angle theta and the upper edge.
 
     The integral of (2 / pi) sin^2(t) / (1 + r^2 + 2 r cos(t)) from 0 to theta; beta = arg(1 + r e^{i theta}).
+
+    Returns:
+        Shares in [0, 1], of the shape of theta.
     """
     sine = r * np.sin(theta)
     beta = np.arctan2(sine, 1.0 + r * np.cos(theta))

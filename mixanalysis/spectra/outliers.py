@@ -56,6 +56,9 @@ def describe(factor: Operator, count: int, variance: float, known: Top | None = 
         count: how many are outliers.
         variance: entry variance of the noise.
         known: its largest singular values with vectors, where they have been computed already.
+
+    Returns:
+        An entry for each described value.
     """
     if count < 1:
         return []

@@ -50,6 +50,9 @@ def shuffle_null(operator: Operator, s_max: float, shuffles: int, seed: int = 0)
         shuffles: number of shuffles, at least 1; the p-value is never below 1/(shuffles + 1).
         seed: of the shuffles.
 
+    Returns:
+        The shuffles' largest values and the p-value.
+
     Raises:
         ValueError: `shuffles` is below one.
     """

@@ -28,6 +28,9 @@ WIDTHS = (724, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 5242
 def density(convention: Convention, omega: float, expansion: float, width: int) -> float:
     """P at width m in one of the conventions.
 
+    Returns:
+        A density in (0, 1].
+
     Raises:
         UsageError: the convention is unknown, or p would pass 1.
     """

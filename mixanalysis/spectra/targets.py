@@ -48,6 +48,9 @@ def chosen(
 ) -> list[Target]:
     """The layers, or products, of all networks that are kept by their names.
 
+    Returns:
+        Targets in the order of networks and layers.
+
     Raises:
         NothingToAnalyseError: none is kept, or none by one of the patterns of a `Selection`.
     """
@@ -67,6 +70,9 @@ def chosen(
 def of_layers(network: Network, initial: Network | None) -> Iterator[Target]:
     """Every layer, or what training added to it.
 
+    Yields:
+        A target per layer.
+
     Raises:
         UsageError: the initial network has no layer of that name.
     """
@@ -80,6 +86,9 @@ def of_layers(network: Network, initial: Network | None) -> Iterator[Target]:
 
 def of_products(network: Network) -> Iterator[Target]:
     """The linear products of a base block's token and channel mixing, or of an MLP block's layers.
+
+    Yields:
+        A target per product.
 
     Raises:
         NothingToAnalyseError: the layers of a mixing block are no chain.

@@ -49,6 +49,9 @@ def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     Args:
         images: shape (B, channels, H, W).
         generator: on the CPU.
+
+    Returns:
+        Shape (B, channels, H, W).
     """
     count, _, height, width = images.shape
     offsets = torch.randint(0, 2 * PADDING + 1, (2, count, 1), generator=generator)
@@ -73,6 +76,9 @@ def auto(images: Tensor, generator: torch.Generator) -> Tensor:
     Args:
         images: shades in [0, 1], shape (B, channels, H, W).
         generator: on the CPU.
+
+    Returns:
+        Images of the same shape.
     """
     operations = (*_MOVES, *_SHADES)
     for _ in range(2):

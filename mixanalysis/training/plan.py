@@ -30,6 +30,9 @@ def plan(
         image_size: side of the square images that resizable data become; 16 for digits, else their own by default.
         limit: use only the first training images.
 
+    Returns:
+        The configuration, and training and test set of its input shape.
+
     Raises:
         UsageError: a size is out of range or doesn't apply.
         DataError: the data can't be read or have no labels.

@@ -103,6 +103,9 @@ def sparsified(module: nn.Module) -> nn.Module:
     """The module with every masked layer of at most `SPARSE_BELOW` density made a `SparseLinear`, in place.
 
     Weights are taken over. Without MKL, whose sparse products these are, nothing changes.
+
+    Returns:
+        The same module.
     """
     chosen = {
         name: layer

@@ -113,6 +113,9 @@ def _pairs(spec: Fig2, points: Sequence[Point]) -> Iterator[tuple[Point, Run]]:
     """Every network with the Mixer that it is compared with: of its seed, or for a Mixer that of the seed before.
 
     Two seeds make one pair; pairs of three or more share networks, so that the ceiling's interval is a rough one.
+
+    Yields:
+        A network's point, and the run of its Mixer.
     """
     mixers = {point.run.training.seed: point.run for point in points if point.series == "Mixer"}
     for point in points:

@@ -203,6 +203,9 @@ def _cell(value: Any, *, numeric: bool) -> Cell:
 def embedded(data: Any) -> Markup:
     """JSON that is safe between script tags: no character of it can end the element.
 
+    Returns:
+        Markup that is not escaped again.
+
     Raises:
         ValueError: the data hold NaN or an infinity.
     """

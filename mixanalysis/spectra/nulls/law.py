@@ -70,6 +70,9 @@ def no_null(factor: Operator) -> str:
 def declared_variance(declared: float | None) -> float:
     """The variance of the initialisation.
 
+    Returns:
+        The declared variance.
+
     Raises:
         ValueError: it isn't known.
     """

@@ -49,6 +49,9 @@ def free_groups(parts: Sequence[list[list[Operator]]], roles: Sequence[str]) -> 
     Args:
         parts: of each layer, its `independent_parts`.
         roles: what each layer mixes.
+
+    Returns:
+        Groups of operators, leftmost first.
     """
     if all(len(sides) == 2 for sides in parts):
         # Kronecker products multiply side by side

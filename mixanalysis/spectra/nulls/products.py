@@ -19,6 +19,9 @@ def product_null(operator: Operator, chain: Sequence[Sequence[Factor]]) -> Null:
     Args:
         operator: the product.
         chain: its factors with fitted variances, leftmost first, in groups that mix the same axis.
+
+    Returns:
+        The null that fits the operator's structure.
     """
     if isinstance(operator, Kronecker):
         edge = float(np.prod([free_edge(group) for group in chain]))

@@ -26,6 +26,9 @@ def random_signs(factor: Masked, unit: float = 1.0) -> tuple[float, float]:
     Args:
         factor: the matrix.
         unit: by which its weights are multiplied first.
+
+    Returns:
+        Centre and scale.
     """
     generator = np.random.default_rng(0)
     sizes = unit * factor.values.double().abs().numpy()
@@ -45,6 +48,9 @@ def largest_square(matrix: csr_array, generator: np.random.Generator) -> float:
     Args:
         matrix: sparse, float64.
         generator: of the start vector.
+
+    Returns:
+        The squared value.
     """
     if min(matrix.shape) <= SMALL:
         return float(np.linalg.norm(matrix.toarray(), 2)) ** 2
