@@ -87,6 +87,7 @@ def csr_matrix(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, 
     # scipy sorts in linear time, and what it sorts are the numbers of the connections
     numbers: NDArray[np.int64] = np.arange(len(values))
     compressed = csr_array((numbers, places), shape=shape)
+    compressed.sort_indices()  # scipy 1.13 leaves them as they come
     starts, sorted_columns, order = (
         torch.from_numpy(part) for part in (compressed.indptr, compressed.indices, compressed.data)
     )
