@@ -16,7 +16,7 @@ COMMANDS = Path(mixanalysis_cli.__file__).parent
 
 FLOORS = (
     ("errors", "_version"),
-    ("files", "table_files", "selection", "representation", "results"),
+    ("files", "table_files", "selection", "representation", "results", "visible"),
     ("distributed",),
     ("operators",),
     ("network",),

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mixanalysis_cli import options, terminal
+from mixanalysis_cli.printing import say
 
 NAME = "cka"
 
@@ -147,7 +148,7 @@ def command(
         if dry_run:
             if here.leads:
                 for network in [] if json else networks:
-                    typer.echo(f"{network.provenance.path}: {summary(network)}")
+                    say(f"{network.provenance.path}: {summary(network)}")
                 tables = "tables/cka.csv, tables/cka_diagonal.csv, tables/cka_layers.csv"
                 cost = cka_cost(networks, how, data=chosen, limit=limit, seed=seed)
                 terminal.show_plan(cost, f"{out}: {tables}, figures, manifest.json", device=device, json=json)
@@ -190,4 +191,4 @@ def command(
     first = result.matrix
     title = f"CKA, {result.diagonal.iloc[0]['features']}: {first.index.name} by {first.columns.name}"
     terminal.show_matrix(first, title, str(out / "tables" / "cka.csv"))
-    typer.echo(str(out))
+    say(str(out))

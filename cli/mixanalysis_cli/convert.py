@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mixanalysis_cli import options, terminal
+from mixanalysis_cli.printing import say
 
 NAME = "convert"
 
@@ -38,15 +39,13 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Write a network in another layout, and check that the file holds the same network."""
-    from mixanalysis.errors import UsageError
     from mixanalysis.families.convert import convert
     from mixanalysis.families.loading import load
 
-    if output.exists() and not force:
-        raise UsageError(f"{output}: is there already; --force replaces it")
+    options.check_free(output, force=force)
     network = load(checkpoint, layout, assume=options.assumed(assume), weights=weights.value)
     if dry_run:
-        typer.echo(f"{output}: the {network.family} of {checkpoint} as {to.value}")
+        say(f"{output}: the {network.family} of {checkpoint} as {to.value}")
         return
     written = convert(network, output, to.value)
     if json:

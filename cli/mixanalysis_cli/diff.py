@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mixanalysis_cli import options, terminal
+from mixanalysis_cli.printing import say
 
 NAME = "diff"
 
@@ -48,7 +49,7 @@ def command(
     if json:
         terminal.show_json({"equal": not len(found), "differences": records(found)})
     elif not len(found):
-        typer.echo("equal")
+        say("equal")
     else:
         columns = {"part": "", "kind": "", "column": "column", "count": "differences", "largest": "largest"}
         terminal.show_table(overview(found), columns, f"{report_a} (a) and {report_b} (b)")
@@ -59,6 +60,6 @@ def command(
                 filled |= {"difference": "b - a"} if rows["difference"].notna().any() else {}
                 terminal.show_table(rows.replace(DIGEST, r"\1…", regex=True), filled, str(part))
         if any(found["part"].value_counts() > SHOWN):
-            typer.echo(f"Parts with more than {SHOWN} differences are shown in whole with --json.")
+            say(f"Parts with more than {SHOWN} differences are shown in whole with --json.")
     if len(found):
         raise typer.Exit(CheckFailedError.exit_code)

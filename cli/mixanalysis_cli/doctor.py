@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from mixanalysis_cli import options, terminal
+from mixanalysis_cli.printing import say
 
 NAME = "doctor"
 
@@ -36,14 +37,14 @@ def command(
         terminal.show_json({**known, "checks": records(checks), "ok": not wrong})
     else:
         terminal.show_facts([*installation().items()])
-        typer.echo()
+        say()
         named = {name.replace("_", " of "): value for name, value in here.items()}
         named["accelerators"] = ", ".join(here["accelerators"]) or "none"
         terminal.show_facts([(name, str(value)) for name, value in named.items()])
-        typer.echo()
+        say()
         for part in parts:
-            typer.echo(f"extra {part['extra']}: {'installed' if part['installed'] else part['install']}")
-        typer.echo(f"output {out}: {problem or 'can be written to'}")
+            say(f"extra {part['extra']}: {'installed' if part['installed'] else part['install']}")
+        say(f"output {out}: {problem or 'can be written to'}")
         terminal.show_table(checks, {name: name for name in checks.columns}, "Checks")
     if wrong:
         raise CheckFailedError(f"failed: {'; '.join(wrong)}")

@@ -32,12 +32,10 @@ def command(
     config: options.ConfigFile = None,
 ) -> None:
     """Write the wide sparse MLP that a network is equal to, and check that it gives the same logits."""
-    from mixanalysis.errors import UsageError
     from mixanalysis.families.expand import expand
     from mixanalysis.families.loading import load
 
-    if output.exists() and not force:
-        raise UsageError(f"{output}: is there already; --force replaces it")
+    options.check_free(output, force=force)
     limit = options.number(max_bytes, "--max-bytes")
     network = load(checkpoint, layout, assume=options.assumed(assume), weights=weights.value)
     found = expand(network, output, max_bytes=limit, seed=seed, dry_run=dry_run)

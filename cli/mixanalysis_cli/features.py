@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mixanalysis_cli import options, terminal
+from mixanalysis_cli.printing import say
 
 NAME = "features"
 
@@ -87,7 +88,7 @@ def command(
     )
     if dry_run:
         for network in [] if json else networks:
-            typer.echo(f"{network.provenance.path}: {summary(network)}")
+            say(f"{network.provenance.path}: {summary(network)}")
         cost = cka_cost(networks, how, data=data, limit=limit, seed=seed, pairs=False)
         terminal.show_plan(cost, f"{out}: a {SUFFIX} file for each, manifest.json", device=device, json=json)
         return
@@ -112,4 +113,4 @@ def command(
         terminal.show_json(json_module.loads((out / "manifest.json").read_text(encoding="utf-8")))
         return
     for path in kept.paths:
-        typer.echo(str(path))
+        say(str(path))

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from mixanalysis.errors import UsageError
+from mixanalysis.files import output_errors
 from mixanalysis.selection import did_you_mean
 from mixanalysis_cli import completion
 
@@ -271,3 +272,27 @@ def pair(text: str, option: str) -> tuple[float, float]:
     first, comma, second = text.partition(",")
     value = number(first.strip(), option)
     return value, number(second.strip(), option) if comma else value
+
+
+def check_free(output: Path, *, force: bool) -> None:
+    """Refuse to write over a file.
+
+    Raises:
+        UsageError: it is there, and `force` is not given.
+        OutputError: its place can't be looked at.
+    """
+    with output_errors(output):
+        if output.exists() and not force:
+            raise UsageError(f"{output}: is there already; --force replaces it")
+
+
+def check_file(output: Path) -> None:
+    """Refuse a folder where a file is to be written.
+
+    Raises:
+        UsageError: it is one.
+        OutputError: its place can't be looked at.
+    """
+    with output_errors(output):
+        if output.is_dir():
+            raise UsageError(f"{output}: is a folder; give the path of the checkpoint to write")

@@ -9,6 +9,7 @@ from types import FrameType
 
 from mixanalysis import files
 from mixanalysis.distributed import declared
+from mixanalysis_cli.printing import escape_what_streams_lack
 
 INTERRUPTED = 130
 
@@ -25,6 +26,7 @@ _AGAIN = 0.01
 
 def main() -> None:
     """Run the command line; a signal unwinds it like an exception, so that nothing half-written stays."""
+    escape_what_streams_lack()
     signal.signal(signal.SIGTERM, end)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as in the background
         signal.signal(signal.SIGINT, end)

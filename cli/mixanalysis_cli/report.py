@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from mixanalysis_cli import options, terminal
+from mixanalysis_cli.printing import say
 
 NAME = "report"
 
@@ -77,5 +78,5 @@ def command(
     if json:
         terminal.show_json(json_module.loads((out / "manifest.json").read_text(encoding="utf-8")))
         return
-    typer.echo(str(path))
-    typer.echo(str(path.with_suffix(".html")))
+    say(str(path))
+    say(str(path.with_suffix(".html")))

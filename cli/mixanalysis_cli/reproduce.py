@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mixanalysis_cli import options, terminal
+from mixanalysis_cli.printing import say
 
 NAME = "reproduce"
 
@@ -122,5 +123,5 @@ def command(
         if len(found.claims):
             headings = {"figure": "figure", "claim": "claim", "where": "examined on", "value": "found"}
             terminal.show_table(found.claims, headings | {"low": "low", "high": "high", "n": "n", "verdict": "verdict"})
-        typer.echo(str(found.page))
+        say(str(found.page))
     found.check()

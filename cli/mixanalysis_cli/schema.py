@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mixanalysis_cli import options, terminal
+from mixanalysis_cli.printing import say
 
 NAME = "schema"
 
@@ -156,11 +157,11 @@ def command(
         terminal.show_facts([("commands", ", ".join(answers)), ("tables", ", ".join(tables))])
     else:
         for key, keys in answers.items():
-            typer.echo(f"mixanalysis {key} --json")
+            say(f"mixanalysis {key} --json")
             terminal.show_facts([(f"  {each}", meaning) for each, meaning in keys.items()])
         for key, schema in tables.items():
             rows = f"a row is told by {', '.join(schema.keys)}" if schema.keys else "rows are told by their order"
-            typer.echo(f"table {key}, tables/{key}.csv; {rows}")
+            say(f"table {key}, tables/{key}.csv; {rows}")
             terminal.show_facts(
                 [
                     (f"  {column.name}", f"{column.meaning}{f' [{column.unit}]' * bool(column.unit)}")

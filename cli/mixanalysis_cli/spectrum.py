@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mixanalysis_cli import options, terminal
+from mixanalysis_cli.printing import say
 
 if TYPE_CHECKING:
     from mixanalysis.network import Network
@@ -137,7 +138,7 @@ def command(
         headings = {"width": "m", "density": "p", "s_max": "mean s_max", "standard_error": "s.e."}
         headings |= {"predicted": "predicted", "bulk_edge": "graph edge", "first_order_edge": "first order"}
         terminal.show_table(table, headings | {"c_gamma": "c_γ"})
-        typer.echo(str(out))
+        say(str(out))
         return
     given = options.assumed(assume)
     networks = load_all(checkpoints or [], layout, assume=given, weights=weights.value, weights_only=True)
@@ -174,7 +175,7 @@ def command(
         terminal.show_json(result.to_json())
         return
     _show(result, shuffled=bool(shuffles), quiet=quiet)
-    typer.echo(str(out))
+    say(str(out))
 
 
 def _show(result: SpectrumResult, *, shuffled: bool, quiet: bool) -> None:
@@ -201,7 +202,7 @@ def _show(result: SpectrumResult, *, shuffled: bool, quiet: bool) -> None:
     known = result.summary.columns[result.summary.notna().any()]
     terminal.show_table(result.summary, {name: heading for name, heading in columns.items() if name in known})
     if "p_value" not in known:
-        typer.echo("No p-values: the law of the fluctuations is known for none of these.")
+        say("No p-values: the law of the fluctuations is known for none of these.")
     for row in result.summary[result.summary["null"].str.startswith("none: ")].itertuples():
         reason = str(row.null).removeprefix("none: ")
         terminal.note(f"{row.network} {row.layer}: no edge and no p-value, {reason}", quiet=quiet)

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import typer
+from mixanalysis.visible import visible
+from mixanalysis_cli.printing import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ def show_table(frame: pd.DataFrame, columns: Mapping[str, str], title: str = "")
     from rich.table import Table
 
     if title:
-        typer.echo(title)
+        say(title)
     cells = {name: [text(value) for value in frame[name]] for name in columns}
     numeric = {name for name in columns if frame[name].dtype.kind in "biuf"}
     console = _console()
@@ -49,7 +50,7 @@ def show_table(frame: pd.DataFrame, columns: Mapping[str, str], title: str = "")
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for name, width in part.items():
             side = "right" if name in numeric else "left"
-            table.add_column(columns[name], justify=side, overflow="fold", max_width=width)  # type: ignore[arg-type]
+            table.add_column(visible(columns[name]), justify=side, overflow="fold", max_width=width)  # type: ignore[arg-type]
         for row in zip(*(cells[name] for name in part), strict=True):
             table.add_row(*row)
         console.print(table)
@@ -95,7 +96,7 @@ def show_matrix(matrix: pd.DataFrame, title: str, path: str) -> None:
     from rich.cells import cell_len
 
     console = _console()
-    rows, columns = [str(name) for name in matrix.index], [str(name) for name in matrix.columns]
+    rows, columns = [text(name) for name in matrix.index], [text(name) for name in matrix.columns]
     label = max(map(cell_len, [*rows, str(matrix.index.name)]))
     exact = [max(cell_len(name), *(len(text(value)) for value in matrix[name])) for name in matrix.columns]
     if label + sum(exact) + _BETWEEN * len(columns) + _EDGES <= console.width:
@@ -106,23 +107,23 @@ def show_matrix(matrix: pd.DataFrame, title: str, path: str) -> None:
     cell = max(len(str(len(columns))), 3) + 1
     if number + 1 + label + cell * len(columns) > console.width:
         size = f"{len(rows)} x {len(columns)}"
-        typer.echo(f"{title}: {size} values are too wide for {console.width} columns; they are in {path}")
+        say(f"{title}: {size} values are too wide for {console.width} columns; they are in {path}")
         return
-    typer.echo(f"{title}, in hundredths; columns by their number, all digits in {path}")
-    typer.echo(" " * (number + 1 + label) + "".join(f"{place:>{cell}}" for place in range(1, len(columns) + 1)))
+    say(f"{title}, in hundredths; columns by their number, all digits in {path}")
+    say(" " * (number + 1 + label) + "".join(f"{place:>{cell}}" for place in range(1, len(columns) + 1)))
     for place, (name, values) in enumerate(zip(rows, matrix.to_numpy(), strict=True), start=1):
         line = "".join(f"{'–' if value != value else f'{100 * value:.0f}':>{cell}}" for value in values)  # noqa: PLR0124
-        typer.echo(f"{place:>{number}} {name}{' ' * (label - cell_len(name))}{line}")
+        say(f"{place:>{number}} {name}{' ' * (label - cell_len(name))}{line}")
     if columns != rows:
-        typer.echo("columns: " + ", ".join(f"{place} {name}" for place, name in enumerate(columns, start=1)))
+        say("columns: " + ", ".join(f"{place} {name}" for place, name in enumerate(columns, start=1)))
 
 
 def text(value: Any) -> str:
-    """A cell's text."""
+    """A cell's text, without control characters."""
     if value is None or value != value:  # noqa: PLR0124
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
+        return visible(str(value))
     if 1e4 <= abs(value) < 1e9:
         return f"{value:,.0f}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

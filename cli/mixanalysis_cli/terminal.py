@@ -17,6 +17,7 @@ from mixanalysis.distributed import declared
 from mixanalysis.errors import AssumptionWarning, MixanalysisError, ToldElsewhereError
 from mixanalysis.selection import did_you_mean
 from mixanalysis_cli import tables
+from mixanalysis_cli.printing import say, say_json
 from mixanalysis_cli.process import INTERRUPTED, received, unwind
 
 if TYPE_CHECKING:
@@ -126,13 +127,13 @@ def _failed(message: str, code: int) -> typer.Exit:
 
 
 def _complain(message: str) -> None:
-    typer.echo(f"mixanalysis: error: {' '.join(message.split())}", err=True)
+    say(f"mixanalysis: error: {' '.join(message.split())}", err=True)
 
 
 def note(message: str, *, quiet: bool) -> None:
     """One line on stderr."""
     if not quiet:
-        typer.echo(f"mixanalysis: {message}", err=True)
+        say(f"mixanalysis: {message}", err=True)
 
 
 @contextmanager
@@ -177,7 +178,7 @@ def show_facts(facts: Sequence[tuple[str, str]]) -> None:
     """Print names and values, aligned."""
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        typer.echo(f"{name:<{width}}  {value}")
+        say(f"{name:<{width}}  {value}")
 
 
 def show_plan(cost: Cost, outputs: str, *, device: str = "cpu", json: bool = False) -> None:
@@ -202,14 +203,12 @@ def show_plan(cost: Cost, outputs: str, *, device: str = "cpu", json: bool = Fal
     largest = cost.rows["operations"].nlargest(PLANNED).index.sort_values() if len(rows) > 2 * PLANNED else rows.index
     show_table(rows.loc[largest], headings, "Estimated from shapes, right to an order of magnitude")
     if more := len(rows) - len(largest):
-        typer.echo(f"and {more} that take less; --json lists all")
+        say(f"and {more} that take less; --json lists all")
     if cost.unknown:
-        typer.echo(f"not known before it runs: {', '.join(cost.unknown)}")
+        say(f"not known before it runs: {', '.join(cost.unknown)}")
     time, memory = duration(cost.seconds(speed)), quantity(cost.memory, "B")
-    typer.echo(
-        f"estimate: about {time} at {quantity(speed, 'FLOP/s')} here, {memory} of memory beside the program's own"
-    )
-    typer.echo(outputs)
+    say(f"estimate: about {time} at {quantity(speed, 'FLOP/s')} here, {memory} of memory beside the program's own")
+    say(outputs)
 
 
 def duration(seconds: float) -> str:
@@ -236,4 +235,4 @@ def show_json(data: Any) -> None:
     """Print JSON-ready data."""
     from mixanalysis.results import to_json
 
-    typer.echo(to_json(data))
+    say_json(to_json(data))

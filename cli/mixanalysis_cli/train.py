@@ -12,6 +12,7 @@ import typer
 from mixanalysis.errors import UsageError
 from mixanalysis.families import TRAINABLE
 from mixanalysis_cli import completion, options, terminal
+from mixanalysis_cli.printing import say
 
 NAME = "train"
 
@@ -179,8 +180,7 @@ def command(
     from mixanalysis.training import TrainingConfig, plan, train
 
     out = output or Path("checkpoints") / f"{family}.safetensors"
-    if out.is_dir():
-        raise UsageError(f"{out}: is a folder; give the path of the checkpoint to write")
+    options.check_file(out)
     sizes = Sizes(
         channels=channels,
         tokens=tokens,
@@ -224,10 +224,10 @@ def command(
             progress=stage(family),
         )
     if sets[0].note and not quiet:
-        typer.echo(f"{data}: {sets[0].note}", err=True)
+        say(f"{data}: {sets[0].note}", err=True)
     found = describe(load(out))
     if json:
         terminal.show_json(found)
         return
     accuracy = found["training"]["test_accuracy"]
-    typer.echo(f"{out}: {found['family']}, {found['parameters']:,} parameters, test accuracy {accuracy:.2%}")
+    say(f"{out}: {found['family']}, {found['parameters']:,} parameters, test accuracy {accuracy:.2%}")

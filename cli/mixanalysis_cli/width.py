@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mixanalysis_cli import options, terminal
+from mixanalysis_cli.printing import say
 
 NAME = "width"
 
@@ -58,7 +59,7 @@ def command(
     omegas = [options.number(text, "--omega") for text in omega or []]
     if dry_run:
         for network in [] if json else networks:
-            typer.echo(f"{network.provenance.path}: {network.family}, m = {network.width}, Ω = {network.omega:,.6g}")
+            say(f"{network.provenance.path}: {network.family}, m = {network.width}, Ω = {network.omega:,.6g}")
         tables = ", ".join(f"tables/width_{name}.csv" for name in ("line", "channels", "optima", "points"))
         terminal.show_plan(costs.of_figures(2), f"{out}: {tables}, figures, manifest.json", json=json)
         return
@@ -92,4 +93,4 @@ def command(
             "widest_mixer": "m* at this Ω",
         }
         terminal.show_table(result.points, names, "Checkpoints")
-    typer.echo(str(out))
+    say(str(out))

@@ -16,16 +16,6 @@ _TORCH = re.compile(r"PytorchStreamWriter failed writing|unexpected pos \d+ vs \
 """What torch.save says of a full disk."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_REFUSED = {
-    errno.EACCES,
-    errno.EEXIST,
-    errno.EIO,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.ENOTDIR,
-    errno.ENOTEMPTY,
-    errno.EPERM,
-}
 
 
 @contextlib.contextmanager
@@ -65,7 +55,7 @@ def _reason(error: BaseException | None, path: Path, hidden: str) -> str | None:
         if number in _FULL or _TORCH.search(text):
             return f"{os.strerror(number or errno.ENOSPC)}; free some room, or choose another --output"
         ours = name.startswith(hidden) or Path(name) in (path, absolute(path), *absolute(path).parents)
-        if number == errno.EROFS or (number in _REFUSED and ours):
+        if number == errno.EROFS or (number and ours):
             return f"{os.strerror(number)}; choose another --output"
         error = error.__cause__ or error.__context__
     return None

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that move, hide or turn round what stands beside them, or that no file of text can hold."""
+from mixanalysis.visible import UNSEEN, visible
 
 LABELS = ("network", "network_a", "network_b", "layer", "layer_a", "layer_b")
 """Columns of tables that hold names."""
@@ -22,23 +20,6 @@ IN_FILE = 100
 
 JOINER = "\u2060"
 """A word joiner, which takes no room: matplotlib leaves labels that begin with an underscore out of legends."""
-
-
-def visible(text: str, keep: str = "") -> str:
-    r"""A text whose control characters are told as escapes.
-
-    Args:
-        text: any.
-        keep: control characters that stay.
-
-    Returns:
-        The text in one line, unless `keep` has line breaks.
-
-    Examples:
-        >>> print(visible("bell\x07"))
-        bell\x07
-    """
-    return UNSEEN.sub(lambda each: each[0] if each[0] in keep else each[0].encode("unicode_escape").decode(), text)
 
 
 def shortened(text: str, most: int) -> str:

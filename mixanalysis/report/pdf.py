@@ -17,8 +17,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
-from mixanalysis.report.names import shortened, visible
+from mixanalysis.report.names import shortened
 from mixanalysis.report.style import SHEETS, any_script, blank, drawn_onto, settle, styled
+from mixanalysis.visible import visible
 
 A4 = (8.27, 11.69)
 MARGIN = 0.6

@@ -20,7 +20,17 @@ from mixanalysis._version import __version__
 from mixanalysis.checkpoints import open_checkpoint
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, DataError, UsageError
-from mixanalysis.files import SUFFIX, Stamp, exclusive_lock, read_json, sha256, stamp, temporary_folder, write_text
+from mixanalysis.files import (
+    SUFFIX,
+    Stamp,
+    exclusive_lock,
+    output_errors,
+    read_json,
+    sha256,
+    stamp,
+    temporary_folder,
+    write_text,
+)
 from mixanalysis.network import Provenance
 from mixanalysis.report.section import Drawing, Section, Sources
 from mixanalysis.report.style import PAPER, FigureStyle, figure, save_figure
@@ -150,7 +160,8 @@ def opened(
         CheckpointError: a checkpoint has changed since the folder was opened.
         DataError: a file of the data has changed since it was read.
     """
-    previous_outputs(out, force=force, ours=ours)
+    with output_errors(out):
+        previous_outputs(out, force=force, ours=ours)
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     networks = list(networks)
     with exclusive_lock(out), temporary_folder(out) as temporary:

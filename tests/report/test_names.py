@@ -17,13 +17,14 @@ from matplotlib.text import Text
 
 from made_up import contents
 from mixanalysis.report.html.page import render
-from mixanalysis.report.names import DRAWN, IN_FILE, JOINER, UNSEEN, legible, shortened, slugs, visible
+from mixanalysis.report.names import DRAWN, IN_FILE, JOINER, legible, shortened, slugs
 from mixanalysis.report.pdf import write_pdf
 from mixanalysis.report.pdf_content import document
 from mixanalysis.report.similarity import figures as cka_figures
 from mixanalysis.report.spectra import figures as spectrum_figures
 from mixanalysis.report.style import FigureStyle, drawn_onto, figure, save_figure
 from mixanalysis.report.width import figures as width_figures
+from mixanalysis.visible import UNSEEN, visible
 from report.drawing import cells_of, diagonal_of
 
 NAMES = {

@@ -19,10 +19,10 @@ from markupsafe import Markup
 from mixanalysis._version import __version__
 from mixanalysis.files import write_text
 from mixanalysis.report.cells import text_of
-from mixanalysis.report.names import visible
 from mixanalysis.report.section import Drawing, Finding, Interactive, Report, Section, View
 from mixanalysis.report.style import MARKERS, PALETTE, PAPER, figure, save_figure
 from mixanalysis.results import Column, plain
+from mixanalysis.visible import visible
 
 MOST_ROWS = 600
 """Rows of a table in the page; the CSV file has all."""

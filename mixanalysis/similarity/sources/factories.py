@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,25 @@ from mixanalysis.similarity.sources.batches import Shape
 from mixanalysis.similarity.sources.extractors import FeatureExtractor
 from mixanalysis.similarity.sources.source import Control
 
+_folder: ContextVar[Path | None] = ContextVar("_folder", default=None)
+"""Where the user's code is looked for, other than in the current folder."""
+
+
+@contextlib.contextmanager
+def code_from(folder: Path) -> Iterator[None]:
+    """Look for the user's code in a folder, whatever the current one is meanwhile: that may be anybody's.
+
+    Args:
+        folder: put on the path of imports; the current folder is not on it.
+    """
+    token, path = _folder.set(folder), sys.path[:]
+    sys.path[:] = [str(folder) if each in ("", ".") else each for each in path]
+    try:
+        yield
+    finally:
+        _folder.reset(token)
+        sys.path[:] = path
+
 
 @dataclass(frozen=True)
 class Factory:
@@ -37,7 +58,7 @@ class Factory:
     option: str = "--model"
 
     def build(self) -> nn.Module:
-        """Import the code, with the current folder on the path, and call it.
+        """Import the code, with the current folder (or that of `code_from`) on the path, and call it.
 
         Returns:
             The module.
@@ -48,9 +69,10 @@ class Factory:
         name, _, attribute = self.spec.partition(":")
         if not name or not attribute:
             raise UsageError(f"{self.option} must be package.module:factory, got {self.spec!r}")
-        if str(Path.cwd()) not in sys.path:
+        folder = str(_folder.get() or Path.cwd())
+        if folder not in sys.path:
             # as Python itself has it for `python -m`; stays, because the code may import more when it runs
-            sys.path.insert(0, str(Path.cwd()))
+            sys.path.insert(0, folder)
         try:
             code = importlib.import_module(name)
         except Exception as error:  # the user's code may raise anything
