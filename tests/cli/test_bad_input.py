@@ -16,7 +16,7 @@ COMMANDS = ("inspect", *ANALYSES)
 BAD = {
     "nope.pt": "no such file; give the path of a checkpoint",
     "folder": "is a folder without a checkpoint (it is empty); give the path of a checkpoint file",
-    "text.pt": "not a checkpoint: neither a safetensors file nor one of torch.save",
+    "text.pt": "not a checkpoint but text, not weights: epoch,loss",
     "empty.pt": "not a checkpoint: the file is empty",
     "truncated.pt": "truncated or damaged",
     "truncated.safetensors": "truncated or damaged safetensors file",
