@@ -85,6 +85,9 @@ def command(
     layout: options.Layout = None,
     assume: options.Assume = None,
     weights: options.Weights = options.WeightsChoice.auto,
+    key: options.Key = "",
+    prefix: options.Prefix = "",
+    zeros_are_masked: options.ZerosAreMasked = False,
     model: options.Model = None,
     model_a: Annotated[
         str | None,
@@ -118,15 +121,18 @@ def command(
     from mixanalysis.runs.cka import CKASettings, cka_cost, cka_report
     from mixanalysis.runs.inputs import Models, open_all, summary
 
+    part: options.Part = {"key": key, "prefix": prefix, "zeros_are_masked": zeros_are_masked}
     out = output or Path("reports/cka")
     with distributed.joined() as here, terminal.progress(quiet=quiet or not here.leads) as stage:
         networks, controls = open_all(
             checkpoints,
-            lambda paths: load_all(paths, layout, assume=options.assumed(assume), weights=weights.value),
+            lambda paths: load_all(paths, layout, assume=options.assumed(assume), weights=weights.value, **part),
             Models(model, model_a, model_b),
             floor or (),
             ceiling or (),
             weights.value,
+            key,
+            prefix,
         )
         how = CKASettings(
             estimator.value,

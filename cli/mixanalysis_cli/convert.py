@@ -31,6 +31,9 @@ def command(
     layout: options.Layout = None,
     assume: options.Assume = None,
     weights: options.Weights = options.WeightsChoice.auto,
+    key: options.Key = "",
+    prefix: options.Prefix = "",
+    zeros_are_masked: options.ZerosAreMasked = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -43,7 +46,8 @@ def command(
     from mixanalysis.families.loading import load
 
     options.check_free(output, force=force)
-    network = load(checkpoint, layout, assume=options.assumed(assume), weights=weights.value)
+    part: options.Part = {"key": key, "prefix": prefix, "zeros_are_masked": zeros_are_masked}
+    network = load(checkpoint, layout, assume=options.assumed(assume), weights=weights.value, **part)
     if dry_run:
         say(f"{output}: the {network.family} of {checkpoint} as {to.value}")
         return

@@ -23,6 +23,9 @@ def command(
     layout: options.Layout = None,
     assume: options.Assume = None,
     weights: options.Weights = options.WeightsChoice.auto,
+    key: options.Key = "",
+    prefix: options.Prefix = "",
+    zeros_are_masked: options.ZerosAreMasked = False,
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -37,7 +40,8 @@ def command(
 
     options.check_free(output, force=force)
     limit = options.number(max_bytes, "--max-bytes")
-    network = load(checkpoint, layout, assume=options.assumed(assume), weights=weights.value)
+    part: options.Part = {"key": key, "prefix": prefix, "zeros_are_masked": zeros_are_masked}
+    network = load(checkpoint, layout, assume=options.assumed(assume), weights=weights.value, **part)
     found = expand(network, output, max_bytes=limit, seed=seed, dry_run=dry_run)
     if json:
         terminal.show_json(vars(found) | {"path": str(found.path)})

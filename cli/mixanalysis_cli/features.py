@@ -45,6 +45,9 @@ def command(
     layout: options.Layout = None,
     assume: options.Assume = None,
     weights: options.Weights = options.WeightsChoice.auto,
+    key: options.Key = "",
+    prefix: options.Prefix = "",
+    zeros_are_masked: options.ZerosAreMasked = False,
     model: options.Model = None,
     image: options.Image = None,
     device: options.Device = "cpu",
@@ -68,12 +71,15 @@ def command(
     from mixanalysis.runs.inputs import Models, open_all, summary
     from mixanalysis.similarity.sources.feature_files.metadata import SUFFIX
 
+    part: options.Part = {"key": key, "prefix": prefix, "zeros_are_masked": zeros_are_masked}
     out = output or Path("reports/features")
     networks, _ = open_all(
         checkpoints,
-        lambda paths: load_all(paths, layout, assume=options.assumed(assume), weights=weights.value),
+        lambda paths: load_all(paths, layout, assume=options.assumed(assume), weights=weights.value, **part),
         Models(model),
         weights=weights.value,
+        key=key,
+        prefix=prefix,
     )
     how = CKASettings(
         kernel=kernel.value,

@@ -16,6 +16,9 @@ def command(
     layout: options.Layout = None,
     assume: options.Assume = None,
     weights: options.Weights = options.WeightsChoice.auto,
+    key: options.Key = "",
+    prefix: options.Prefix = "",
+    zeros_are_masked: options.ZerosAreMasked = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -26,7 +29,10 @@ def command(
     from mixanalysis.network.tables import layer_table
     from mixanalysis.runs.inspect import describe, facts
 
-    networks = load_all(checkpoints, layout, assume=options.assumed(assume), weights=weights.value, weights_only=True)
+    part: options.Part = {"key": key, "prefix": prefix, "zeros_are_masked": zeros_are_masked}
+    networks = load_all(
+        checkpoints, layout, assume=options.assumed(assume), weights=weights.value, **part, weights_only=True
+    )
     if json:
         terminal.show_json([describe(network) for network in networks])
         return

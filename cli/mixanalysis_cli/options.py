@@ -7,7 +7,7 @@ import sys
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 
@@ -68,6 +68,14 @@ class WeightsChoice(StrEnum):
     auto = "auto"
     raw = "raw"
     ema = "ema"
+
+
+class Part(TypedDict):
+    """Which part of a checkpoint is read, and how; arguments of `load`."""
+
+    key: str
+    prefix: str
+    zeros_are_masked: bool
 
 
 def _read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -158,6 +166,20 @@ Assume = Annotated[
 Weights = Annotated[
     WeightsChoice,
     typer.Option("--weights", help="Raw or averaged (EMA) weights; auto: the averaged ones where both are there."),
+]
+Key = Annotated[
+    str,
+    typer.Option("--key", help="Where in the file the table of weights is, keys joined by dots.", show_default="found"),
+]
+Prefix = Annotated[
+    str,
+    typer.Option("--prefix", help="Take only tensors whose names begin with this, as backbone.", show_default="all"),
+]
+ZerosAreMasked = Annotated[
+    bool,
+    typer.Option(
+        "--zeros-are-masked", help="Take exact zeros for pruned connections, in weights with more than 5% of them."
+    ),
 ]
 Features = Annotated[
     Position, typer.Option("--features", help="Outputs of mixing blocks, before or after the skip is added.")

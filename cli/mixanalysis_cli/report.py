@@ -26,6 +26,9 @@ def command(
     layout: options.Layout = None,
     assume: options.Assume = None,
     weights: options.Weights = options.WeightsChoice.auto,
+    key: options.Key = "",
+    prefix: options.Prefix = "",
+    zeros_are_masked: options.ZerosAreMasked = False,
     device: options.Device = "cpu",
     dtype: options.Precision = None,
     seed: options.Seed = 0,
@@ -50,7 +53,8 @@ def command(
     out = output or Path("reports/report")
     floors, ceilings = floor or [], ceiling or []
     every = [*checkpoints, *floors, *ceilings]
-    networks = load_all(every, layout, assume=options.assumed(assume), weights=weights.value)
+    part: options.Part = {"key": key, "prefix": prefix, "zeros_are_masked": zeros_are_masked}
+    networks = load_all(every, layout, assume=options.assumed(assume), weights=weights.value, **part)
     if dry_run:
         images = len(open_dataset(data, shape=networks[0].config.input_shape, seed=seed).first(limit))
         cost = costs.of_report(networks, images, batch_size)

@@ -84,6 +84,9 @@ def command(
     layout: options.Layout = None,
     assume: options.Assume = None,
     weights: options.Weights = options.WeightsChoice.auto,
+    key: options.Key = "",
+    prefix: options.Prefix = "",
+    zeros_are_masked: options.ZerosAreMasked = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Layers at once (needs joblib beyond 1).")] = 1,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
     style: options.FigureStyle = options.Style.paper,
@@ -141,8 +144,11 @@ def command(
         say(str(out))
         return
     given = options.assumed(assume)
-    networks = load_all(checkpoints or [], layout, assume=given, weights=weights.value, weights_only=True)
-    initial = None if init is None else load(init, layout, assume=given, weights=weights.value, weights_only=True)
+    part: options.Part = {"key": key, "prefix": prefix, "zeros_are_masked": zeros_are_masked}
+    networks = load_all(checkpoints or [], layout, assume=given, weights=weights.value, **part, weights_only=True)
+    initial = (
+        None if init is None else load(init, layout, assume=given, weights=weights.value, **part, weights_only=True)
+    )
     for network in networks:
         if network.family == UNKNOWN:
             terminal.note(_unknown(network), quiet=quiet)

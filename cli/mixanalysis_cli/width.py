@@ -34,6 +34,9 @@ def command(
     layout: options.Layout = None,
     assume: options.Assume = None,
     weights: options.Weights = options.WeightsChoice.auto,
+    key: options.Key = "",
+    prefix: options.Prefix = "",
+    zeros_are_masked: options.ZerosAreMasked = False,
     format: options.FigureFormat = options.Format.png,  # noqa: A002
     style: options.FigureStyle = options.Style.paper,
     json: options.Json = False,
@@ -50,7 +53,8 @@ def command(
     from mixanalysis.runs.spectra import width_report
 
     out = output or Path("reports/width")
-    networks = load_all(checkpoints or [], layout, assume=options.assumed(assume), weights=weights.value)
+    part: options.Part = {"key": key, "prefix": prefix, "zeros_are_masked": zeros_are_masked}
+    networks = load_all(checkpoints or [], layout, assume=options.assumed(assume), weights=weights.value, **part)
     request = Invocation(NAME, options.argv(), *options.resolved(context))
     gammas = (
         expansion if expansion_token is None else expansion_token,

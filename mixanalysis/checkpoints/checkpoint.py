@@ -334,6 +334,18 @@ def open_checkpoint(path: str | Path, weights: Weights = "auto", *, key: str = "
     return checkpoint.below(prefix) if prefix else checkpoint
 
 
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a checkpoint, as its `sha256`, whatever part of it is read.
+
+    Args:
+        path: as `open_checkpoint` takes it.
+
+    Returns:
+        The digest in hexadecimal.
+    """
+    return _digest(_container(path)[1].files)
+
+
 def _container(source: str | Path) -> tuple[Path, Container]:
     """The path to show, and what is there."""
     if (name := hub.parse(source)) is not None:

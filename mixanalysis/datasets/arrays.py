@@ -28,6 +28,7 @@ _DAMAGE = (
     MemoryError,
     NotImplementedError,
     OSError,
+    RuntimeError,
     SyntaxError,
     TypeError,
     ValueError,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mixanalysis.checkpoints import open_checkpoint, save_checkpoint
+from mixanalysis.checkpoints import save_checkpoint, sha256_of
 from mixanalysis.errors import CheckFailedError, UsageError
 from mixanalysis.families import expansion
 from mixanalysis.families.loading import load
@@ -125,7 +125,7 @@ def _record(network: Network) -> dict[str, Any]:
     kept = {name: value for name, value in source.training.items() if name != "key"}
     origin = {
         "file": source.path.name,
-        "sha256": open_checkpoint(source.path).sha256,
+        "sha256": sha256_of(source.path),
         "layout": source.layout,
         "family": network.family,
         "config": to_dict(network.config),

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from mixanalysis._version import __version__
-from mixanalysis.checkpoints import open_checkpoint
+from mixanalysis.checkpoints import sha256_of
 from mixanalysis.datasets import Dataset
 from mixanalysis.errors import CheckpointError, DataError, UsageError
 from mixanalysis.files import (
@@ -239,7 +239,7 @@ def inputs(networks: Iterable[Read], out: Path | None = None) -> list[dict[str, 
 @functools.lru_cache(maxsize=256)
 def _sha256(path: Path, _files: tuple[Stamp, ...]) -> str:
     """Content of a checkpoint, read once as long as its files stay as they are: keys, pages and manifests want it."""
-    return open_checkpoint(path).sha256
+    return sha256_of(path)
 
 
 def _place(path: Path, out: Path | None) -> dict[str, Any]:

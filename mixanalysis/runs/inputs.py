@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from mixanalysis.checkpoints import Weights, open_checkpoint
+from mixanalysis.checkpoints import Checkpoint, Weights, open_checkpoint
 from mixanalysis.errors import UsageError
 from mixanalysis.families.loading import with_unique_labels
 from mixanalysis.network import Network
@@ -56,6 +57,8 @@ def open_all(
     floors: Sequence[str | Path] = (),
     ceilings: Sequence[str | Path] = (),
     weights: Weights = "auto",
+    key: str = "",
+    prefix: str = "",
 ) -> tuple[list[NetworkSource], list[Control]]:
     """Open checkpoints, controls last, each with a label of its own.
 
@@ -66,6 +69,8 @@ def open_all(
         floors: checkpoints of untrained networks.
         ceilings: checkpoints of the same network from other seeds.
         weights: which of raw and averaged weights the user's own code is filled with.
+        key: where in a file the table of its weights is.
+        prefix: of the names of the tensors that it is filled with.
 
     Returns:
         What is compared, and what each stands for.
@@ -76,7 +81,8 @@ def open_all(
     """
     every = [*paths, *floors, *ceilings]
     factories = (models or Models()).factories(len(paths), len(floors) + len(ceilings))
-    special = [_special(path, factory, weights) for path, factory in zip(every, factories, strict=True)]
+    read = partial(open_checkpoint, weights=weights, key=key, prefix=prefix)
+    special = [_special(path, factory, read) for path, factory in zip(every, factories, strict=True)]
     known = iter(load([path for path, other in zip(every, special, strict=True) if other is None]))
     found: list[NetworkSource] = [next(known) if other is None else other for other in special]
     return with_unique_labels(found), controls_of(paths, floors, ceilings)
@@ -90,13 +96,15 @@ def controls_of(
     return [control for control, count in parts for _ in range(count)]
 
 
-def _special(path: str | Path, factory: Factory | None, weights: Weights) -> UserModel | Stored | None:
+def _special(
+    path: str | Path, factory: Factory | None, read: Callable[[str | Path], Checkpoint]
+) -> UserModel | Stored | None:
     """Whatever isn't a checkpoint whose layout tells its architecture."""
     if is_stored(path):
         if factory is not None and factory.option != "--model":
             raise UsageError(f"{factory.option}: {path} holds features already; nothing is to be built")
         return Stored.open(path)
-    return None if factory is None else UserModel.of(open_checkpoint(path, weights), factory)
+    return None if factory is None else UserModel.of(read(path), factory)
 
 
 def summary(contender: NetworkSource) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixanalysis.checkpoints import open_checkpoint
+from mixanalysis.checkpoints import sha256_of
 from mixanalysis.errors import CheckpointError, ReportError
 from mixanalysis.files import read_json, sha256
 from mixanalysis.runs.folder import MANIFEST, SCHEMA_VERSION
@@ -141,7 +141,7 @@ def _holds(path: Path, content: str) -> bool:
     if path.is_file() and sha256(path) == content:
         return True
     try:
-        return open_checkpoint(path).sha256 == content
+        return sha256_of(path) == content
     except CheckpointError:
         return False
 

@@ -343,8 +343,8 @@ class TestFilesOfOthers:
 def test_a_checkpoint_is_hashed_again_only_where_it_has_changed(tmp_path, monkeypatch):
     network = network_of(NETWORKS["mixer"], tmp_path / "net.safetensors")
     read = []
-    counted = "mixanalysis.runs.folder.open_checkpoint"
-    monkeypatch.setattr(counted, lambda path: read.append(path) or mx.open_checkpoint(path))
+    counted = "mixanalysis.runs.folder.sha256_of"
+    monkeypatch.setattr(counted, lambda path: read.append(path) or mx.open_checkpoint(path).sha256)
     found = [inputs([network])[0]["sha256"] for _ in range(3)]
     assert found == [hashlib.sha256((tmp_path / "net.safetensors").read_bytes()).hexdigest()] * 3
     assert len(read) == 1
