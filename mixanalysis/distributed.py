@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
-from mixanalysis.errors import ProcessLostError, ToldElsewhereError
+from mixanalysis.errors import ProcessLostError, ToldElsewhereError, UsageError
 
 T = TypeVar("T")
 
@@ -77,6 +77,23 @@ def own_device(device: str) -> str:
     """Return this process's own accelerator where only its kind is named: processes of one machine don't share one."""
     local = os.environ.get("LOCAL_RANK")
     return f"{device}:{local}" if local is not None and device.isalpha() and device != "cpu" else device
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine hasn't got.
+
+    Args:
+        device: as torch names it.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {device}: not available here: {str(error).splitlines()[0]}") from None
 
 
 def gathered(value: T) -> list[T]:

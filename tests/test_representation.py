@@ -15,7 +15,7 @@ from mixanalysis import representation
 from mixanalysis.errors import UsageError
 from mixanalysis.operators import Spectrum
 from mixanalysis.runs import Invocation
-from mixanalysis.runs.spectra import width_report
+from mixanalysis.runs.width import width_report
 
 EVIL = "<script>alert('x')</script>&"
 

@@ -50,7 +50,7 @@ def command(
     from mixanalysis.families.loading import load_all
     from mixanalysis.report.style import FigureStyle
     from mixanalysis.runs import Invocation, costs
-    from mixanalysis.runs.spectra import width_report
+    from mixanalysis.runs.width import width_report
 
     out = output or Path("reports/width")
     part: options.Part = {"key": key, "prefix": prefix, "zeros_are_masked": zeros_are_masked}

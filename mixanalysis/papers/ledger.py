@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from mixanalysis._version import __version__
+from mixanalysis.distributed import check_device
 from mixanalysis.errors import BusyError, CheckFailedError, OutputError, UsageError
 from mixanalysis.families.loading import load
 from mixanalysis.files import write_text
@@ -130,7 +131,7 @@ class Ledger:
             tidy(outcome.path, key)
         todo = sorted((run for key, run in wanted.items() if key not in book), key=lambda run: -run.seconds())
         for device in self.devices if todo else ():
-            _check_device(device)
+            check_device(device)
         advance = stage(f"{len(todo)} runs") if todo else None
         for done, outcome in enumerate(self._outcomes(todo), start=1):
             book[outcome.run.key] = outcome
@@ -221,10 +222,3 @@ def _plain(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [_plain(item) for item in data]
     return plain(data)
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {device}: not available here: {str(error).splitlines()[0]}") from None

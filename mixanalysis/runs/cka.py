@@ -15,7 +15,6 @@ import torch
 from mixanalysis import distributed
 from mixanalysis._version import __version__
 from mixanalysis.datasets import Dataset, open_dataset
-from mixanalysis.errors import UsageError
 from mixanalysis.features import Pooling, Position
 from mixanalysis.network import Network, to_dict
 from mixanalysis.report.similarity.figures import Scale
@@ -147,7 +146,7 @@ def cka_report(
     """
     how = how or CKASettings()
     device = distributed.own_device(device)
-    check_device(device)
+    distributed.check_device(device)
     dataset, record = _data(networks, how, data, limit, seed)
     here = distributed.world()
     with contextlib.ExitStack() as stack:
@@ -319,12 +318,3 @@ def _taps(source: FeatureExtractor | Stored) -> list[Any]:
     return (
         list(source.paths.items()) if isinstance(source, FeatureExtractor) else [layer.name for layer in source.layers]
     )
-
-
-def check_device(device: str) -> None:
-    """Raise UsageError where a device isn't there."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--device {device}: not available here: {reason}") from None

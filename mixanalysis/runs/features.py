@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mixanalysis.datasets import open_dataset
+from mixanalysis.distributed import check_device
 from mixanalysis.errors import UsageError
 from mixanalysis.network import Network
 from mixanalysis.report.names import slugs
-from mixanalysis.runs.cka import CKASettings, check_device, content_key
+from mixanalysis.runs.cka import CKASettings, content_key
 from mixanalysis.runs.folder import Invocation, Stage, data_record, inputs, opened
 from mixanalysis.runs.inputs import NetworkSource
 from mixanalysis.similarity import Kernel, Stored, Unfinished, store

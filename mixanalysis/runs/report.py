@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mixanalysis.datasets import Dataset, open_dataset
+from mixanalysis.distributed import check_device
 from mixanalysis.errors import UsageError
 from mixanalysis.families.loading import load_all
 from mixanalysis.features import Position
@@ -19,7 +20,7 @@ from mixanalysis.report.pdf_content import document
 from mixanalysis.report.section import Report
 from mixanalysis.report.style import FigureFormat, FigureStyle, StyleName
 from mixanalysis.runs.analyses import ANALYSES, Given
-from mixanalysis.runs.cka import CKASettings, check_device
+from mixanalysis.runs.cka import CKASettings
 from mixanalysis.runs.folder import MANIFEST, Invocation, OutputFolder, Stage, data_record, opened
 from mixanalysis.runs.networks import network_table
 from mixanalysis.similarity.layerwise_cka import BATCH_SIZE

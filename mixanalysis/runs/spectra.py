@@ -1,4 +1,4 @@
-"""One analysis with its folder of tables and figures, for the commands that aren't the whole report."""
+"""Spectra with their folder of tables and figures."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from mixanalysis import width
 from mixanalysis.errors import UsageError
 from mixanalysis.network import Network
 from mixanalysis.report.spectra.figures import spectrum_sweep, spectrum_training
 from mixanalysis.report.spectra.section import section as spectra_section
 from mixanalysis.report.style import COLUMN, PAPER, TEXT, FigureStyle
-from mixanalysis.report.width.section import section as width_section
 from mixanalysis.runs.folder import Invocation, Stage, opened
 from mixanalysis.selection import matching
 from mixanalysis.spectra import SpectrumResult, spectrum
 from mixanalysis.spectra.nulls import VarianceSource
 from mixanalysis.spectra.options import LEVEL
 from mixanalysis.spectra.sweep import Convention, sweep
-from mixanalysis.width import WidthResult
 
 
 def spectrum_report(
@@ -138,37 +135,3 @@ def sweep_report(
         folder.table("spectrum_sweep", table)
         folder.figure("spectrum_sweep", spectrum_sweep, (COLUMN, 3.0), table)
     return table
-
-
-def width_report(
-    networks: Sequence[Network],
-    omegas: Sequence[float],
-    expansions: tuple[float, float],
-    out: Path,
-    request: Invocation,
-    *,
-    look: FigureStyle = PAPER,
-    force: bool = False,
-) -> WidthResult:
-    """Lines p(m) and m(C) for each Omega and for that of each network, written to `out`.
-
-    Args:
-        networks: drawn as points; their own Omegas give lines too.
-        omegas: average connections of a layer.
-        expansions: (gamma_S, gamma_C) of the lines of `omegas`.
-        out: the folder.
-        request: what was asked for.
-        look: file format and style of the figures.
-        force: also write into a folder that holds files of others.
-
-    Returns:
-        The result that was written.
-
-    Raises:
-        UsageError: neither networks nor Omegas, or an Omega or expansion that isn't a positive number.
-    """
-    result = width.analyse(networks, omegas, expansions)
-    with opened(out, request, networks=networks, look=look, force=force) as folder:
-        folder.section(width_section(result))
-        folder.table("width_optima", result.optima)
-    return result

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from mixanalysis.checkpoints import open_checkpoint, save_checkpoint
 from mixanalysis.checkpoints.native_format import description
 from mixanalysis.datasets import Dataset
+from mixanalysis.distributed import check_device
 from mixanalysis.errors import CheckFailedError, CheckpointError, DataError, UsageError
 from mixanalysis.families import FAMILIES
 from mixanalysis.files import atomic_write, exclusive_lock, remove_stale
@@ -80,7 +81,7 @@ def train(
         CheckFailedError: the loss or a weight is no longer finite.
     """
     settings = settings or TrainingConfig()
-    _check_device(device)
+    check_device(device)
     training, test = (_fitted(dataset, config) for dataset in data)
     key = run_key(config, settings, training)
     with exclusive_lock(out):
@@ -293,10 +294,3 @@ def _labels(dataset: Dataset) -> Tensor:
 
 def _device(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {device}: not available here: {str(error).splitlines()[0]}") from None

@@ -135,7 +135,7 @@ class TestAtOnce:
     def test_devices_are_taken_in_turn(self, tmp_path, monkeypatch):
         used = []
         monkeypatch.setattr(ledger, "train", lambda *_arguments, device, **_options: used.append(device))
-        monkeypatch.setattr(ledger, "_check_device", lambda _device: None)
+        monkeypatch.setattr(ledger, "check_device", lambda _device: None)
         with joblib.parallel_config(backend="threading"):
             Ledger(tmp_path, jobs=2, devices=("cuda:0", "cuda:1")).train(RUNS)
         assert len(used) == 3

@@ -36,7 +36,8 @@ from mixanalysis.runs.inspect import describe, facts
 from mixanalysis.runs.manifest import Manifest
 from mixanalysis.runs.networks import network_table
 from mixanalysis.runs.schemas import SCHEMAS
-from mixanalysis.runs.spectra import spectrum_report, width_report
+from mixanalysis.runs.spectra import spectrum_report
+from mixanalysis.runs.width import width_report
 from mixanalysis.similarity import FeatureExtractor
 from mixanalysis.similarity.schemas import CKA_DIAGONAL
 
