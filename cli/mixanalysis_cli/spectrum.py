@@ -208,8 +208,11 @@ def _show(result: SpectrumResult, *, shuffled: bool, quiet: bool) -> None:
     known = result.summary.columns[result.summary.notna().any()]
     terminal.show_table(result.summary, {name: heading for name, heading in columns.items() if name in known})
     if "p_value" not in known:
-        say("No p-values: the law of the fluctuations is known for none of these.")
-    for row in result.summary[result.summary["null"].str.startswith("none: ")].itertuples():
+        say("No p-values: no null fits these layers, or their products are too large to be drawn.")
+    for note in result.notes:
+        terminal.note(note, quiet=quiet)
+    named = ~result.summary["check"].isin(("", "ok"))
+    for row in result.summary[result.summary["null"].str.startswith("none: ") & ~named].itertuples():
         reason = str(row.null).removeprefix("none: ")
         terminal.note(f"{row.network} {row.layer}: no edge and no p-value, {reason}", quiet=quiet)
     if len(result.outliers):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +14,9 @@ _SQUARE = 0.8
 
 _SMALLEST = 4e-3
 """Ratio of the smallest to the largest singular value below which a Gram matrix isn't trusted."""
+
+_TINY, _HUGE = 1e-120, 1e120
+"""Largest entries between which Gram matrices keep their digits."""
 
 
 def singular_values(matrix: Tensor) -> NDArray[np.float64]:
@@ -35,16 +40,26 @@ def singular_values(matrix: Tensor) -> NDArray[np.float64]:
     if min(rows, columns) > _SQUARE * max(rows, columns) or 0 in tall.shape:
         return _decomposed(tall)
     tall = tall.reshape(-1, *tall.shape[-2:])
-    gram = tall.mT @ tall
+    # squares neither underflow nor overflow; a power of two changes no digit
+    scale = _power_of_two(tall)
+    gram = (tall * (1 / scale)).mT @ (tall * (1 / scale)) if scale != 1 else tall.mT @ tall
     if not gram.isfinite().all():
-        # too large for squares, or not a number: LAPACK's own answer, or error
+        # not a number: LAPACK's own error
         return _decomposed(tall).reshape(shape)
     squares = np.linalg.eigvalsh(gram.cpu().numpy())[:, ::-1]
-    values: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0))
+    values: NDArray[np.float64] = scale * np.sqrt(np.maximum(squares, 0.0))
     poor = values[:, -1] < _SMALLEST * values[:, 0]
     if poor.any():
         values[poor] = _decomposed(tall[torch.from_numpy(poor).to(device)])
     return values.reshape(shape)
+
+
+def _power_of_two(matrix: Tensor) -> float:
+    """A scale for entries whose squares would leave float64's range; 1 for others."""
+    largest = float(matrix.abs().max())
+    if not math.isfinite(largest) or largest == 0 or _TINY < largest < _HUGE:
+        return 1.0
+    return 2.0 ** max(math.frexp(largest)[1], -1000)
 
 
 def _decomposed(tall: Tensor) -> NDArray[np.float64]:

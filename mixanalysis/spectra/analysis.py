@@ -28,6 +28,7 @@ def spectrum(
     products: bool = False,
     initial: Network | None = None,
     jobs: int = 1,
+    zeros_are_masked: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SpectrumResult:
     """Singular values of the effective layers, against the edge of noise of the same structure.
@@ -49,6 +50,7 @@ def spectrum(
         jobs: layers analysed at once; more than one needs joblib. Threads are preferred, and any of joblib's backends
             can be set around the call. One after the other, a layer that needs Lanczos iterations starts them from the
             vectors of the layer of that name before it, such as that of an earlier checkpoint of a run.
+        zeros_are_masked: take exact zeros of a dense weight for missing connections.
         progress: called after each layer with the layers done and in all.
 
     Returns:
@@ -63,7 +65,7 @@ def spectrum(
         if not isinstance(network, Network):
             kind = type(network).__name__
             raise UsageError(f"expected networks as load() gives them, got a {kind}; save and load a module")
-    options = SpectrumOptions(variance, level, shuffles, seed)
+    options = SpectrumOptions(variance, level, shuffles, seed, zeros_are_masked)
     wanted = targets.chosen(networks, layers, products=products, initial=initial)
     analyses = []
     for done, analysis in enumerate(_run(wanted, options, jobs), start=1):

@@ -24,6 +24,7 @@ def against(
         ("variance", "edge", "bulk_edge", "null_edge", "threshold", "s_max_scaled", "ks", "z", "p_value"), math.nan
     )
     row |= {"null": no_null(factor), "variance_source": "", "q_value": math.nan, "outliers": 0}
+    row |= {"check": "", "check_p_value": math.nan}
     row |= {"beyond_bulk": 0} | _mask_columns(None, factor)
     if null is None:
         return row
@@ -41,6 +42,8 @@ def against(
         "ks": null.ks,
         "z": null.z(s_max),
         "p_value": null.p_value(s_max),
+        "check": null.check,
+        "check_p_value": null.check_p_value,
         "outliers": found,
         "beyond_bulk": int((values > null.bulk_edge).sum()),
         **_mask_columns(null, factor),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixanalysis.errors import NothingToAnalyseError
-from mixanalysis.operators import BlockDiagonal, Masked, Operator, Top, product
+from mixanalysis.operators import BlockDiagonal, Kronecker, Masked, Operator, Top, product
 from mixanalysis.spectra import marchenko_pastur, nulls, outliers
 from mixanalysis.spectra.comparison import against, shuffled
 from mixanalysis.spectra.free_products import Factor
@@ -19,6 +20,7 @@ from mixanalysis.spectra.nulls import Null
 from mixanalysis.spectra.options import SpectrumOptions
 from mixanalysis.spectra.schemas import SINGULAR_VALUES
 from mixanalysis.spectra.targets import Target
+from mixanalysis.spectra.zeros import zeros_masked
 
 PROBES, STEPS = 4, 32
 """Of the stochastic quadrature that stands for the other singular values there."""
@@ -45,6 +47,8 @@ def analyse(target: Target, options: SpectrumOptions, warm: Warm | None = None) 
         The rows of this layer, and its null.
     """
     operators = target.operators()
+    if options.zeros_are_masked:
+        operators = [zeros_masked(each) for each in operators]
     operator = product(*reversed(operators))
     factor = nulls.independent_factor(operator)
     a, b = factor.shape
@@ -54,7 +58,7 @@ def analyse(target: Target, options: SpectrumOptions, warm: Warm | None = None) 
     values = np.repeat(own.values, own.multiplicity) if own is not None else _given(top).values
     null = _null(target, operators, operator, factor, values, options)
     s_max = float(values[0]) if len(values) else 0.0
-    row = _identity(target, operator) | {
+    row = _identity(target, operator, masked=options.zeros_are_masked) | {
         "factor_rows": a,
         "factor_columns": b,
         "copies": copies,
@@ -69,8 +73,11 @@ def analyse(target: Target, options: SpectrumOptions, warm: Warm | None = None) 
     described: list[dict[str, Any]] = []
     if null is not None and math.isfinite(null.variance):
         name = {"network": target.network, "layer": target.layer, "copies": copies}
-        found = outliers.describe(factor, int(row["outliers"]), null.variance, top)
-        described = [name | vars(each) for each in found]
+        matrix, known = (factor, top) if null.remainder is None else (null.remainder, None)
+        described = [
+            name | vars(each) for each in outliers.describe(matrix, int(row["outliers"]), null.variance, known)
+        ]
+        null = replace(null, remainder=None)
     distinct, multiplicity = _sampled(factor, values, options.seed) if own is None else (own.values, own.multiplicity)
     frame = pd.DataFrame({"singular_value": distinct, "multiplicity": multiplicity * copies})
     frame.insert(0, "network", target.network)
@@ -127,7 +134,7 @@ def _null(
     if any(each is None for group in groups for each in group):
         return None
     chain = [[each for each in group if each is not None] for group in groups]
-    return nulls.product_null(operator, chain)
+    return nulls.product_null(operator if isinstance(operator, Kronecker) else factor, chain, options.level)
 
 
 def _fitted(factor: Operator, options: SpectrumOptions) -> Factor | None:
@@ -138,7 +145,7 @@ def _fitted(factor: Operator, options: SpectrumOptions) -> Factor | None:
     return None if variance is None else Factor(rows, columns, variance)
 
 
-def _identity(target: Target, operator: Operator) -> dict[str, Any]:
+def _identity(target: Target, operator: Operator, *, masked: bool) -> dict[str, Any]:
     """What the row is about."""
     rows, columns = operator.shape
     single = target.layers[0] if len(target.layers) == 1 else None
@@ -151,6 +158,6 @@ def _identity(target: Target, operator: Operator) -> dict[str, Any]:
         "columns": columns,
         "width": single.width if single else columns,
         "expansion": single.expansion if single else rows / columns,
-        "density": single.density if single else math.nan,
-        "connections": single.connections if single else math.nan,
+        "density": math.nan if single is None else operator.density if masked else single.density,
+        "connections": math.nan if single is None else operator.nnz if masked else single.connections,
     }

@@ -19,6 +19,7 @@ class SpectrumOptions:
     level: float = LEVEL
     shuffles: int = 0
     seed: int = 0
+    zeros_are_masked: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""

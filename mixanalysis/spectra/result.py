@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,25 @@ class SpectrumResult:
         names = ["network", "layer", "width", "density", "null", "null_edge", "s_max", "p_value", "outliers"]
         return representation.table("Spectra: largest singular values against noise", self.summary[names])
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the weights contradict of their nulls' assumptions, a sentence for each kind of it."""
+        checked = self.summary[~self.summary["check"].isin(("", "ok"))]
+        sentences = []
+        for (check, null), rows in checked.groupby(
+            [checked["check"].map(_kind), checked["null"].map(_kind)], sort=False
+        ):
+            first, more = rows.iloc[0], len(rows) - 1
+            where = f"{first['network']} {first['layer']}" + f" and {more} more" * bool(more)
+            reached = f"p = {first['p_value']:.2g}" + " in the first" * bool(more)
+            compared = (
+                "no null fits, so there is no p-value" if null == "none" else f"against the null {null}, {reached}"
+            )
+            sentence = f"{where}: {first['check'] if not more else check}; {compared}"
+            zeros = "; with --zeros-are-masked they are its mask, and density follows from them"
+            sentences.append(sentence + zeros * ("exactly zero" in check))
+        return tuple(sentences)
+
     def to_frame(self) -> pd.DataFrame:
         """The summary."""
         return self.summary
@@ -43,3 +63,12 @@ class SpectrumResult:
     def to_json(self) -> dict[str, Any]:
         """JSON-ready data."""
         return {"spectrum": records(self.summary), "spectrum_outliers": records(self.outliers)}
+
+
+def _kind(text: str) -> str:
+    """A check or null without its numbers, so that layers of one kind are told together."""
+    text = re.sub(r" \(kurtosis [^)]*\)", "", text)
+    text = re.sub(r"\d+(\.\d+)?% of the entries", "many of the entries", text)
+    text = re.sub(r"^\d+ (rows|columns)", r"some \1", text)
+    text = re.sub(r"a mean of \S+ standard deviations", "a mean", text)
+    return "none" if text.startswith("none") else text

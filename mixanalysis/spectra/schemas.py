@@ -43,7 +43,19 @@ SPECTRUM = Schema.of(
     (
         "p_value",
         "",
-        "Tracy-Widom probability of a larger s_max under the null; empty where no law is known, 0 below 1e-308",
+        "Tracy-Widom probability of a larger s_max under the null, at the centre and scale of a law or of draws; "
+        "empty where no null fits, 0 below 1e-308",
+    ),
+    (
+        "check",
+        "",
+        "what the null assumes of a dense matrix and the weights contradict: ok, or the failing assumptions in words; "
+        "empty where nothing is checked",
+    ),
+    (
+        "check_p_value",
+        "",
+        "probability of the most unlikely check under independent entries, times the number of checks",
     ),
     ("q_value", "", "p_value adjusted over all layers of the table (Benjamini and Hochberg)"),
     ("outliers", "", "singular values of the factor beyond the threshold"),

@@ -64,3 +64,10 @@ def test_zero_and_not_a_number():
 def test_half_precision_is_read_in_double():
     matrix = normal(8, 20).bfloat16()
     np.testing.assert_allclose(singular_values(matrix), torch.linalg.svdvals(matrix.double()), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [-300, -170, -160, -100, 100, 160, 300])
+def test_entries_whose_squares_leave_the_range_of_float64(exponent):
+    matrix = normal(40, 10)
+    expected = torch.linalg.svdvals(matrix).numpy()
+    np.testing.assert_allclose(singular_values(matrix * 10.0**exponent) / 10.0**exponent, expected, rtol=1e-13)

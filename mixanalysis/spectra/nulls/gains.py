@@ -59,5 +59,7 @@ def gained_null(
         centre=gain**2 * null.centre,
         scale=gain**2 * null.scale,
         graph=None,
-        outliers=None,
+        compared=gain * null.compared,
+        remainder=None,
+        outliers=null.outliers if np.isfinite(null.compared) or np.isnan(null.threshold) else None,
     )

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from mixanalysis.operators import Operator
 from mixanalysis.spectra import tracy_widom
 from mixanalysis.spectra.free_products import Factor
 from mixanalysis.spectra.masked_edge import GraphEdge
@@ -32,6 +33,10 @@ class Null:
         graph: the mask's rows and columns; None without a mask.
         outliers: singular values that a sequential test calls outliers; None where they are those beyond `threshold`.
         chain: factors of a free product, leftmost first; empty for other laws.
+        check: what of the law's assumptions fails, in words; "ok" where nothing does, empty where nothing was checked.
+        check_p_value: probability of that under the law; NaN where nothing was checked.
+        compared: the singular value that is compared, where means were taken off first; NaN where it is the largest.
+        remainder: the matrix without these means; None where none were taken off.
     """
 
     name: str
@@ -47,10 +52,15 @@ class Null:
     graph: GraphEdge | None = None
     outliers: int | None = None
     chain: tuple[Factor, ...] = field(default=())
+    check: str = ""
+    check_p_value: float = np.nan
+    compared: float = np.nan
+    remainder: Operator | None = field(default=None, repr=False, compare=False)
 
     def z(self, s_max: float) -> float:
         """s_max in Tracy-Widom units."""
-        return (s_max**2 - self.centre) / self.scale
+        value = self.compared if np.isfinite(self.compared) else s_max
+        return (value**2 - self.centre) / self.scale
 
     def p_value(self, s_max: float) -> float:
         """Probability that noise reaches s_max; NaN where no law of its fluctuations is known."""

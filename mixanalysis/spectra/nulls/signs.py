@@ -7,14 +7,13 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from mixanalysis.operators import Masked
+from mixanalysis.spectra.nulls.draws import tracy_widom_units
 
 SIGN_DRAWS = 32
 """Draws of random signs on which the fluctuations of a mask's largest singular value are measured."""
 
 SMALL = 32
 """Smaller sides up to this are made dense."""
-
-_TW_MEAN, _TW_SD = -1.2065335746, 1.2679830577
 
 
 def random_signs(factor: Masked, unit: float = 1.0) -> tuple[float, float]:
@@ -37,9 +36,7 @@ def random_signs(factor: Masked, unit: float = 1.0) -> tuple[float, float]:
     for draw in range(SIGN_DRAWS):
         signs = generator.choice((-1.0, 1.0), factor.nnz)
         squares[draw] = largest_square(csr_array((signs * sizes, places), factor.shape), generator)
-    # signs that change nothing, as on a diagonal, leave rounding alone
-    scale = max(float(squares.std(ddof=1)) / _TW_SD, 1e-6 * float(squares.mean()))
-    return float(squares.mean()) - _TW_MEAN * scale, scale
+    return tracy_widom_units(squares)
 
 
 def largest_square(matrix: csr_array, generator: np.random.Generator) -> float:
