@@ -55,7 +55,9 @@ def _reason(error: BaseException | None, path: Path, hidden: str) -> str | None:
         if number in _FULL or _TORCH.search(text):
             return f"{os.strerror(number or errno.ENOSPC)}; free some room, or choose another --output"
         ours = name.startswith(hidden) or Path(name) in (path, absolute(path), *absolute(path).parents)
-        if number == errno.EROFS or (number and ours):
+        # a file that is missing within the output under way was never written: that is no fault of the place
+        missing = number == errno.ENOENT and name.startswith(hidden) and os.sep in name.removeprefix(hidden)
+        if number == errno.EROFS or (number and ours and not missing):
             return f"{os.strerror(number)}; choose another --output"
         error = error.__cause__ or error.__context__
     return None
