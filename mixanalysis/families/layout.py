@@ -46,6 +46,7 @@ class Layout:
         told: what of `assumes` the checkpoint says beside its tensors.
         varies: what of `assumes` the project's own networks have this way or that, so that it changes a network's
             outputs and can't be told: `network` warns of it.
+        presumes: in words, what this layout takes for granted besides, said with the former.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Layout:
     finds: Callable[[Checkpoint, str], bool] = field(default=has_name, repr=False)
     told: Callable[[Checkpoint], Mapping[str, Any]] = field(default=_nothing, repr=False)
     varies: Callable[[Checkpoint], Sequence[str]] = field(default=_none_varies, repr=False)
+    presumes: str = ""
 
     def lacking(self, checkpoint: Checkpoint) -> tuple[str, ...]:
         """Names that are sought and aren't there."""
@@ -106,6 +108,7 @@ class Layout:
         untold = {name: assumed[name].value for name in self.varies(checkpoint) if assumed[name].source == "layout"}
         if untold:
             pairs = ", ".join(f"{name} {_spelt(value)}" for name, value in untold.items())
+            pairs += f", and {self.presumes}" if self.presumes else ""
             yield (
                 f"{network.label}: its {self.name} layout assumes {pairs}; outputs depend on it, and the file doesn't "
                 "tell; --assume NAME=VALUE says otherwise"

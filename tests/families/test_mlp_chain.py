@@ -93,6 +93,13 @@ def test_the_first_contradiction_is_named(state, message, tmp_path):
 
 NOT_A_CHAIN = {
     "one layer": weights(fc=(4, 3)),
+    "attention": weights(**{f"{name}_proj": (8, 8) for name in "qkv"}, out=(8, 8)),
+    "attention in a module": weights(self_attn__query=(8, 8), self_attn__key=(8, 8), fc1=(8, 8)),
+    "a Mixer": weights(embed=(8, 8), layers__0__token_mix__fc1=(8, 8), layers__0__channel_mix__fc1=(8, 8)),
+    "experts": weights(fc=(8, 8), experts__0=(8, 8), experts__1=(8, 8)),
+    "an adapter": weights(fc__lora_A=(2, 8), fc__lora_B=(8, 2)),
+    "a shortcut": weights(fc1=(8, 8), shortcut=(8, 8), fc2=(8, 8)),
+    "an embedding": weights(wte=(8, 8), fc1=(8, 8), fc2=(8, 8)),
     "a convolution": weights(fc1=(4, 3), fc2=(2, 4)) | {"conv.weight": torch.ones(3, 3, 2, 2)},
     "a token": weights(fc1=(4, 3), fc2=(2, 4)) | {"cls_token": torch.ones(1, 1, 4)},
     "a gain alone": weights(fc1=(4, 3), fc2=(2, 4)) | {"norm.weight": torch.ones(4)},
@@ -108,6 +115,15 @@ def test_what_is_no_chain_of_linear_layers(state, tmp_path):
     with pytest.raises(CheckpointError, match="no known layout") as error:
         load(tmp_path / "a.pt")
     assert "mlp-chain 1 of 1" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "names", ["linear_in linear_out", "input output", "l1 l2", "encoder.0 decoder.0", "first head"]
+)
+def test_usual_names(names, tmp_path):
+    first, second = names.replace(".", "__").split()
+    torch.save(weights(**{first: (7, 9), second: (3, 7)}), tmp_path / "a.pt")
+    assert load(tmp_path / "a.pt").family == "mlp-chain"
 
 
 def test_another_layouts_file_is_that_layouts(tmp_path):

@@ -1,6 +1,7 @@
 """MLPs under anybody's own names: what every tensor belongs to, and which order its shapes allow, says what it is.
 
-Any file of linear layers and norms alone whose shapes make one chain, and that no other layout knows. The activation is
+Any file of linear layers and norms alone whose shapes make one chain, that no other layout knows, and whose names don't
+speak of attention, mixing, experts, skips or adapters: square matrices of any network make a chain. The activation is
 assumed, as is the place of norms where module numbers don't tell it: in an `nn.Sequential`, a number without tensors
 between a linear layer and its norm is the activation.
 """
@@ -150,5 +151,6 @@ LAYOUTS = (
         _objection,
         lambda checkpoint, _sought: bool(modules(checkpoint)),
         varies=_varies,
+        presumes="one layer behind another without skips",
     ),
 )

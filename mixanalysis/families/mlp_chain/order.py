@@ -21,6 +21,15 @@ _LEAVES = {
 }
 
 
+_NO_CHAIN = re.compile(
+    r"(^|[._])(q|k|v|qkv|kv|w[qkvo]|query|key|value|([qkvo]|in)_?proj|c_attn|attn|attention|lora_[ab]|adapters?|experts?|"
+    r"router|gates?|mix|mixers?|mixing|tokens?|emb|embeddings?|wte|wpe|skip|shortcut|downsample|res|residual)"
+    r"[0-9]*([._]|$)",
+    re.IGNORECASE,
+)
+"""Words in names of networks whose layers don't simply follow each other."""
+
+
 class Module(NamedTuple):
     """A linear layer or a norm.
 
@@ -57,7 +66,9 @@ class Link(NamedTuple):
 
 
 def modules(checkpoint: Checkpoint) -> tuple[Module, ...]:
-    """Linear layers and norms, in the order of the file; none where the tensors are those of anything else too."""
+    """Linear layers and norms, in the order of the file; none where tensors or names are those of anything else too."""
+    if any(_NO_CHAIN.search(name) for name in checkpoint.names):
+        return ()
     leaves: dict[str, set[str]] = defaultdict(set)
     for name in checkpoint.names:
         module, _, leaf = name.rpartition(".")
