@@ -185,6 +185,8 @@ def _correlated(matrix: FloatArray, variance: float, chances: list[float]) -> li
     beside = float(np.vdot(flat[1:], flat[:-1])) - float(np.vdot(matrix[1:, 0], matrix[:-1, -1]))
     failures = []
     for name, total, pairs in (("rows", below, (a - 1) * b), ("columns", beside, a * (b - 1))):
+        if not pairs:  # a single row or column has no neighbour
+            continue
         rho = total / variance / pairs
         chances.append(float(2 * norm.sf(abs(rho) * math.sqrt(pairs))))
         if chances[-1] < CHANCE and 2 * rho**2 * min(a, b) ** (2 / 3) > _SCATTER:
