@@ -31,6 +31,10 @@ class CheckpointError(MixanalysisError):
     exit_code = 3
 
 
+class NotFiniteError(CheckpointError):
+    """A weight holds NaN or infinite values."""
+
+
 class DataError(MixanalysisError):
     """A data set can't be read or doesn't fit the network."""
 

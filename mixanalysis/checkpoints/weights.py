@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mixanalysis.checkpoints.lazy_tensors import AnyEntry, DamagedError, Entry
-from mixanalysis.errors import CheckpointError
+from mixanalysis.errors import CheckpointError, NotFiniteError
 from mixanalysis.network import Support
 from mixanalysis.operators.base import DENSE_LIMIT
 
@@ -76,9 +76,9 @@ class Stored:
             bad = int((~tensor.isfinite()).sum())
             message = (
                 f"{self.path}: tensor {self.name} holds {bad} NaN or infinite values of {tensor.numel()}; "
-                "the training diverged or the file is damaged, so there is nothing sound to analyse"
+                "the training diverged or the file is damaged"
             )
-            raise CheckpointError(message)
+            raise NotFiniteError(message)
         return tensor
 
     def mask(self) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
-from mixanalysis.errors import UsageError
+from mixanalysis.errors import CheckpointError, NotFiniteError, UsageError
 from mixanalysis.network import Network
 from mixanalysis.spectra import targets
 from mixanalysis.spectra.comparison import with_discovery_rate
@@ -58,7 +58,8 @@ def spectrum(
 
     Raises:
         NothingToAnalyseError: no layer is kept, a pattern keeps none, or a variance is to be declared that isn't known.
-        CheckpointError: a weight is damaged or not finite.
+        CheckpointError: a weight is damaged, or none is finite; layers with NaN or infinite values beside sound ones
+            are skipped, and the result says so.
         UsageError: something is no network, W0 has another structure, or joblib is missing.
     """
     for network in networks:
@@ -67,11 +68,18 @@ def spectrum(
             raise UsageError(f"expected networks as load() gives them, got a {kind}; save and load a module")
     options = SpectrumOptions(variance, level, shuffles, seed, zeros_are_masked)
     wanted = targets.chosen(networks, layers, products=products, initial=initial)
-    analyses = []
-    for done, analysis in enumerate(_run(wanted, options, jobs), start=1):
-        analyses.append(analysis)
+    analyses: list[Analysis] = []
+    skipped: dict[tuple[str, str], NotFiniteError] = {}
+    for done, (target, analysis) in enumerate(zip(wanted, _run(wanted, options, jobs), strict=True), start=1):
+        if isinstance(analysis, NotFiniteError):
+            skipped[target.network, target.layer] = analysis
+        else:
+            analyses.append(analysis)
         if progress is not None:
             progress(done, len(wanted))
+    if not analyses:
+        first = next(iter(skipped.values()))
+        raise CheckpointError(str(first))
     rows = with_discovery_rate([row for row, _, _, _ in analyses])
     values = [frame for _, frame, _, _ in analyses]
     return SpectrumResult(
@@ -79,18 +87,27 @@ def spectrum(
         pd.concat(values, ignore_index=True),
         SPECTRUM_OUTLIERS.frame(outlier for _, _, some, _ in analyses for outlier in some),
         {(row["network"], row["layer"]): null for row, _, _, null in analyses if null is not None},
+        {name: str(error) for name, error in skipped.items()},
     )
 
 
-def _run(wanted: Sequence[Target], options: SpectrumOptions, jobs: int) -> Iterator[Analysis]:
+def _run(wanted: Sequence[Target], options: SpectrumOptions, jobs: int) -> Iterator[Analysis | NotFiniteError]:
     if jobs == 1:
         warm: Warm = {}
-        yield from (analyse(target, options, warm) for target in wanted)
+        yield from (_attempted(target, options, warm) for target in wanted)
         return
     try:
         from joblib import Parallel, delayed
     except ImportError:
         raise UsageError("--jobs needs joblib: install mixanalysis with its extra `sweep`") from None
-    tasks = (delayed(analyse)(target, options) for target in wanted)
+    tasks = (delayed(_attempted)(target, options) for target in wanted)
     # LAPACK and scipy's sparse products release the interpreter's lock
     yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)
+
+
+def _attempted(target: Target, options: SpectrumOptions, warm: Warm | None = None) -> Analysis | NotFiniteError:
+    """The layer's analysis, or why it has none."""
+    try:
+        return analyse(target, options, warm)
+    except NotFiniteError as error:
+        return error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -22,12 +22,14 @@ class SpectrumResult:
         values: a row per distinct singular value (`SINGULAR_VALUES`).
         outliers: a row per described outlier (`SPECTRUM_OUTLIERS`).
         nulls: for each (network, layer) that has one, the null that it was compared with.
+        skipped: for each (network, layer) with NaN or infinite weights, the reason why it has no row.
     """
 
     summary: pd.DataFrame
     values: pd.DataFrame
     outliers: pd.DataFrame
     nulls: dict[tuple[str, str], Null]
+    skipped: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         found = f"{len(self.summary)} layers, {len(self.outliers)} outliers"
@@ -39,9 +41,9 @@ class SpectrumResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the weights contradict of their nulls' assumptions, a sentence for each kind of it."""
+        """Layers that were skipped, and assumptions of the nulls that weights contradict, a sentence for each."""
         checked = self.summary[~self.summary["check"].isin(("", "ok"))]
-        sentences = []
+        sentences = [f"{network} {layer}: skipped; {reason}" for (network, layer), reason in self.skipped.items()]
         for (check, null), rows in checked.groupby(
             [checked["check"].map(_kind), checked["null"].map(_kind)], sort=False
         ):

@@ -12,7 +12,7 @@ import torch
 import mixanalysis as mx
 from cases import NETWORKS, PATCHES, module_of, network_of
 from mixanalysis.checkpoints import save_checkpoint
-from mixanalysis.errors import NothingToAnalyseError
+from mixanalysis.errors import CheckpointError, NothingToAnalyseError
 from mixanalysis.families import FAMILIES
 from mixanalysis.families.loading import load
 from mixanalysis.families.mixer.network import MixerConfig
@@ -348,3 +348,31 @@ class TestDegenerate:
         # the value itself, up to a scale that is small beside it
         assert centre == pytest.approx(float(matrix.values.max()) ** 2, rel=1e-5)
         assert 0 < scale < 1e-5 * centre
+
+
+class TestNotFinite:
+    @staticmethod
+    def saved(tmp_path, broken):
+        generator = torch.Generator().manual_seed(0)
+        tensors = {f"fc{index}.weight": torch.randn(48, 32, generator=generator) for index in range(3)}
+        for index in broken:
+            tensors[f"fc{index}.weight"][3, 4] = float("nan")
+        torch.save(tensors, tmp_path / "net.pt")
+        return tensors, mx.load(tmp_path / "net.pt", weights_only=True)
+
+    @pytest.mark.parametrize("jobs", [1, 2])
+    def test_a_layer_with_nan_leaves_the_others_their_values(self, tmp_path, jobs):
+        tensors, network = self.saved(tmp_path, [1])
+        result = mx.spectrum(network, jobs=jobs)
+        assert result.summary["layer"].tolist() == ["fc0", "fc2"]
+        for name, s_max in zip(("fc0", "fc2"), result.summary["s_max"], strict=True):
+            expected = torch.linalg.svdvals(tensors[f"{name}.weight"].double())[0]
+            assert s_max == pytest.approx(float(expected), rel=1e-6)
+        (note,) = (note for note in result.notes if "skipped" in note)
+        assert note.startswith("net fc1: skipped; ")
+        assert "fc1.weight holds 1 NaN or infinite values of 1536" in note
+
+    def test_no_layer_left(self, tmp_path):
+        _, network = self.saved(tmp_path, range(3))
+        with pytest.raises(CheckpointError, match=r"fc0\.weight holds 1 NaN or infinite values of 1536"):
+            mx.spectrum(network)
