@@ -97,6 +97,9 @@ def command(
         str | None, typer.Option("--model-b", help="The same for the second checkpoint.", show_default=False)
     ] = None,
     image: options.Image = None,
+    batch_axis: options.BatchAxis = None,
+    resize: options.Resize = False,
+    colour: options.Colour = False,
     device: options.Device = "cpu",
     dtype: options.Precision = None,
     seed: options.Seed = 0,
@@ -149,6 +152,9 @@ def command(
             tuple(name.strip() for text in measures or () for name in text.split(",")),
             permutations,
             options.image_shape(image),
+            batch_axis,
+            resize,
+            colour,
         )
         chosen = data if options.given(context, "data") else None
         if dry_run:

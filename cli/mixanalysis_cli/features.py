@@ -50,6 +50,9 @@ def command(
     zeros_are_masked: options.ZerosAreMasked = False,
     model: options.Model = None,
     image: options.Image = None,
+    batch_axis: options.BatchAxis = None,
+    resize: options.Resize = False,
+    colour: options.Colour = False,
     device: options.Device = "cpu",
     dtype: options.Precision = None,
     seed: options.Seed = 0,
@@ -91,6 +94,9 @@ def command(
         batch_size=batch_size,
         dtype=None if dtype is None else dtype.value,
         image=options.image_shape(image),
+        batch_axis=batch_axis,
+        resize=resize,
+        colour=colour,
     )
     if dry_run:
         for network in [] if json else networks:

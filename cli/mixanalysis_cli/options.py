@@ -125,7 +125,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         autocompletion=completion.data,
-        help="Images: digits (embedded), noise, FILE.npz, or your files: mnist:DIR, cifar10:DIR, cifar100:DIR, "
+        help="Images: digits (embedded), noise, FILE.npz, FILE.npy, or your files: mnist:DIR, fashion-mnist:DIR, "
+        "kmnist:DIR, emnist:DIR, cifar10:DIR, cifar100:DIR, "
         "stl10:DIR, folder:DIR. Bytes are mapped to [-1, 1]; to [0, 1] with cifar10/unit:DIR, by the usual mean and "
         "deviation with cifar10/standard:DIR.",
     ),
@@ -197,6 +198,19 @@ Model = Annotated[
         "then means its modules.",
         show_default=False,
     ),
+]
+BatchAxis = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-axis",
+        min=0,
+        help="Axis of examples in the outputs of your own --model, such as 1 for time-major modules.",
+        show_default="found by trial runs",
+    ),
+]
+Resize = Annotated[bool, typer.Option("--resize", help="Resize the images to each network's input size.")]
+Colour = Annotated[
+    bool, typer.Option("--colour", help="Convert the images between grey and RGB as each network takes them.")
 ]
 Image = Annotated[
     str | None,

@@ -52,6 +52,9 @@ class CKASettings:
         measures: companion measures, for a table of their own.
         permutations: random pairings of each batch's examples, for p-values.
         image: (channels, height, width) that networks of the user's own code take; None to take images as they are.
+        batch_axis: axis of examples in the outputs of networks of the user's own code; None to find it by trial runs.
+        resize: resize the images to each network's input size.
+        colour: convert the images between grey and RGB as each network takes them.
     """
 
     estimator: str = "minibatch"
@@ -68,6 +71,9 @@ class CKASettings:
     measures: tuple[str, ...] = ()
     permutations: int = 0
     image: Shape | None = None
+    batch_axis: int | None = None
+    resize: bool = False
+    colour: bool = False
 
     def source(self, contender: NetworkSource, control: Control, device: str) -> FeatureExtractor | Stored:
         """A network with its taps, in its precision and on its device.
@@ -96,7 +102,14 @@ class CKASettings:
             dtype=dtype,
             control=control,
             image=self.image,
+            batch_axis=self.batch_axis,
         )
+
+    def dataset(self, name: str, networks: Sequence[NetworkSource], limit: int | None, seed: int) -> Dataset:
+        """The first images of a data set, in the shape of the first network that has one where data have none."""
+        shapes = [network.config.input_shape for network in networks if isinstance(network, Network)]
+        shape = shapes[0] if shapes else self.image
+        return open_dataset(name, shape=shape, seed=seed, resize=self.resize, colour=self.colour).first(limit)
 
 
 def cka_report(
@@ -250,8 +263,7 @@ def _data(
     if name is None and len(stored) == len(networks) and not how.covariate:
         dataset = replay(stored).first(limit)
         return dataset, {**data_record(dataset), **stored[0].data}
-    shapes = [network.config.input_shape for network in networks if isinstance(network, Network)]
-    dataset = open_dataset(name or "digits", shape=shapes[0] if shapes else how.image, seed=seed).first(limit)
+    dataset = how.dataset(name or "digits", networks, limit, seed)
     return dataset, data_record(dataset)
 
 

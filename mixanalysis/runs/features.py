@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mixanalysis.datasets import open_dataset
 from mixanalysis.distributed import check_device
 from mixanalysis.errors import UsageError
-from mixanalysis.network import Network
 from mixanalysis.report.names import slugs
 from mixanalysis.runs.cka import CKASettings, content_key
 from mixanalysis.runs.folder import Invocation, Stage, data_record, inputs, opened
@@ -71,8 +69,7 @@ def features_report(
     """
     how = how or CKASettings()
     check_device(device)
-    shapes = [network.config.input_shape for network in networks if isinstance(network, Network)]
-    dataset = open_dataset(data, shape=shapes[0] if shapes else how.image, seed=seed).first(limit)
+    dataset = how.dataset(data, networks, limit, seed)
     names = [f"{name}{SUFFIX}" for name in slugs(network.label for network in networks).values()]
     states, warnings = [], []
     with opened(out, request, networks=networks, dataset=dataset, device=device, force=force) as folder:

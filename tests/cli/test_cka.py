@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -327,3 +328,19 @@ class TestProcesses:
         assert "".join(stderr for (_, stderr), _ in ended) == f"mixanalysis: error: {message}\n"
         assert [code for _, code in ended] == [1, 2]
         assert not Path("reports").exists()
+
+
+def test_networks_of_other_sizes_and_colours_get_the_same_pictures(run, networks, tmp_path):
+    rng = np.random.default_rng(0)
+    shape = mx.load(networks["mixer"]).config.input_shape
+    np.savez(tmp_path / "large.npz", images=rng.normal(size=(24, 3, 2 * shape[1], 2 * shape[2])).astype(np.float32))
+    refused = run("cka", networks["mixer"], "--data", str(tmp_path / "large.npz"))
+    assert refused.code == 3
+    assert "--resize" in refused.error
+    options = ("--data", str(tmp_path / "large.npz"), "--resize", *(["--colour"] if shape[0] == 1 else []), "--json")
+    answer = run("cka", networks["mixer"], *options)
+    assert answer.code == 0, answer.error
+    data = mx.open_dataset(str(tmp_path / "large.npz"), resize=True, colour=True).at(shape)
+    expected = mx.cka(mx.load(networks["mixer"]), data=data)
+    values = pd.read_csv("reports/cka/tables/cka.csv")["value"].tolist()
+    assert values == pytest.approx(expected.cells["value"].tolist(), abs=1e-6)
