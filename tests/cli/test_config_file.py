@@ -61,7 +61,7 @@ def test_training_may_be_described(run, config):
 
 
 WRONG = {
-    "unknown key": ("limt = 64\nseed = 1\n", "options.toml: unknown limt; known are assume, bandwidth, batch_axis, batch_size, "),
+    "unknown key": ("limt = 64\nseed = 1\n", "options.toml: unknown limt; known are assume, bandwidth, batch_axis, "),
     "two unknown keys": ("b = 1\na = 1\n", "options.toml: unknown a, b; known are "),
     "table": ("[cka]\nlimit = 64\n", "options.toml: unknown cka; known are "),
     "config in config": ('config = "b.toml"\n', "options.toml: unknown config; known are "),
