@@ -1,4 +1,4 @@
-"""Choosing by name: layers with the shell's wildcards, and what somebody may have meant by a wrong name."""
+"""Names: layers chosen with the shell's wildcards, what a wrong name may have meant, and lists in a sentence."""
 
 from __future__ import annotations
 
@@ -54,6 +54,26 @@ def closest_names(names: Iterable[str], keep: Callable[[str], bool], count: int 
 
 def _some(names: Sequence[str], count: int) -> str:
     return ", ".join(names[:count]) + ", ..." * (len(names) > count)
+
+
+def listed(parts: Sequence[str], separator: str = ", ", most: int = 8) -> str:
+    """The parts in a sentence, or of many the first ones and how many there are more.
+
+    Args:
+        parts: to be listed.
+        separator: between two of them.
+        most: how many are named.
+
+    Returns:
+        The names in one line.
+
+    Examples:
+        >>> listed(["a", "b", "c"], most=2)
+        'a, b, and 1 more'
+    """
+    if len(parts) <= most:
+        return separator.join(parts)
+    return separator.join(parts[:most]) + f"{separator}and {len(parts) - most} more"
 
 
 def nearest(pattern: str, names: Iterable[str], count: int = 4) -> list[str]:

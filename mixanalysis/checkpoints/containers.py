@@ -13,7 +13,7 @@ from mixanalysis.checkpoints.pickles import BlockedError
 from mixanalysis.checkpoints.torch_files import PICKLED_MAGIC, Stream, Window, attributes, mapped
 from mixanalysis.errors import CheckpointError
 from mixanalysis.files import regular_size
-from mixanalysis.selection import did_you_mean
+from mixanalysis.selection import did_you_mean, listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +91,8 @@ def told(path: Path, what: str, read: Callable[[Path], Container]) -> Container:
     except DamagedError as error:
         raise CheckpointError(f"{path}: truncated or damaged {what} {error}") from None
     except BlockedError as error:
-        names = sorted(error.names)
-        more = f", and {len(names) - 8} more" if len(names) > 8 else ""
         message = (
-            f"{path}: refused: loading it would run code ({', '.join(names[:8])}{more}); "
+            f"{path}: refused: loading it would run code ({listed(sorted(error.names))}); "
             "save the plain state_dict() with torch.save or safetensors instead"
         )
         raise CheckpointError(message) from None

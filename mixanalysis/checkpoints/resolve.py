@@ -11,6 +11,7 @@ from mixanalysis.checkpoints.mask_buffers import mask_buffers
 from mixanalysis.checkpoints.parametrisations import MARK, Orthogonal, SpectralNorm, WeightNorm, parametrised
 from mixanalysis.checkpoints.sparse_weights import BITMASK_PARTS, SPARSE_PARTS, Bitmask, OwnSparse, SparseTensor
 from mixanalysis.checkpoints.weights import MaskedWeight, Plain, Stored, Weight
+from mixanalysis.selection import listed
 
 
 class Resolved(NamedTuple):
@@ -82,18 +83,15 @@ def _notes(weights: Mapping[str, Weight], groups: Iterable[str]) -> list[str]:
     notes = []
     if bare := sum(isinstance(weights[name], Plain) for name in groups):
         notes.append(f"{bare} parametrised without a mask or a norm, taken as stored")
-    maps = {name: weight.map for name, weight in weights.items() if isinstance(weight, Orthogonal)}
-    if maps:
-        notes.append(f"orthogonal by torch's default map: {_few([f'{name} ({kind})' for name, kind in maps.items()])}")
+    if maps := [f"{name} ({weight.map})" for name, weight in weights.items() if isinstance(weight, Orthogonal)]:
+        notes.append(f"orthogonal by torch's default map: {listed(maps, most=3)}")
     if scales := [name for name, weight in weights.items() if isinstance(weight, ScaledWeight)]:
-        notes.append(f"quantised, multiplied by their scales: {_few(scales)}")
+        notes.append(f"quantised, multiplied by their scales: {listed(scales, most=3)}")
     if updates := [name for name, weight in weights.items() if isinstance(weight, LowRankUpdate)]:
-        notes.append(f"LoRA updates B A without their factor alpha/r, not added to their weights: {_few(updates)}")
+        notes.append(
+            f"LoRA updates B A without their factor alpha/r, not added to their weights: {listed(updates, most=3)}"
+        )
     return notes
-
-
-def _few(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f", and {len(names) - most} more" if len(names) > most else "")
 
 
 def _joined(notes: Sequence[str], most: int = 8) -> list[str]:

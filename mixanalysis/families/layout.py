@@ -12,6 +12,7 @@ from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.errors import AssumptionWarning, CheckpointError, UsageError
 from mixanalysis.families import assume as assumptions
 from mixanalysis.network import Assumed, Network
+from mixanalysis.selection import listed
 
 
 def has_name(checkpoint: Checkpoint, sought: str) -> bool:
@@ -123,13 +124,13 @@ class Layout:
     def why_not(self, checkpoint: Checkpoint) -> str:
         """Why a checkpoint isn't of this layout."""
         lacking = self.lacking(checkpoint)
-        return f"it lacks {_some(lacking)}" if lacking else self.objection(checkpoint)
+        return f"it lacks {listed(lacking, most=3)}" if lacking else self.objection(checkpoint)
 
 
 def none_fits(checkpoint: Checkpoint, layouts: Sequence[Layout]) -> str:
     """In words, how many of each layout's names a checkpoint of no known layout has, and which layout comes closest."""
     present = {layout.name: len(layout.sought) - len(layout.lacking(checkpoint)) for layout in layouts}
-    message = f"{checkpoint.path}: no known layout has these tensors ({_some(checkpoint.names)})"
+    message = f"{checkpoint.path}: no known layout has these tensors ({listed(checkpoint.names, most=3)})"
     near = [layout for layout in layouts if present[layout.name]]
     if not near:
         some = ", ".join(f"{layout.name} ({layout.sought[0]}, ...)" for layout in layouts)
@@ -145,7 +146,3 @@ def none_fits(checkpoint: Checkpoint, layouts: Sequence[Layout]) -> str:
 def _spelt(value: object) -> str:
     """A value as --assume takes it."""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f", and {len(names) - 3} more" if len(names) > 3 else "")

@@ -12,6 +12,7 @@ from mixanalysis.families import FAMILIES
 from mixanalysis.families.assemble import assemble, skeleton
 from mixanalysis.families.layout import Layout
 from mixanalysis.network import Config, Network, from_dict
+from mixanalysis.selection import listed
 
 NAME = "mixanalysis"
 SOUGHT = f"safetensors metadata `{METADATA_KEY}`"
@@ -46,8 +47,7 @@ def network(checkpoint: Checkpoint, _assumed: Mapping[str, Any]) -> Network:
         (f"holds without their masks weights of its {config.family}", unmasked),
     ):
         if names:
-            some = ", ".join(sorted(names)[:3]) + (f", and {len(names) - 3} more" if len(names) > 3 else "")
-            raise CheckpointError(f"{path}: {what}: {some}")
+            raise CheckpointError(f"{path}: {what}: {listed(sorted(names), most=3)}")
     # without a training record the weights came from elsewhere
     training = described["training"]
     return assemble(checkpoint, config, layout=NAME, initialised=bool(training), training=training)

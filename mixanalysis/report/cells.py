@@ -49,23 +49,3 @@ def grouped(table: pd.DataFrame, keys: Sequence[str]) -> list[dict[str, Any]]:
 
 def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
     return {str(name): [short(value) for value in table[name]] for name in table.columns}
-
-
-def listed(parts: Sequence[str], separator: str = ", ", most: int = 8) -> str:
-    """The parts in a sentence, or of many the first ones and how many there are more.
-
-    Args:
-        parts: to be listed.
-        separator: between two of them.
-        most: how many are named.
-
-    Returns:
-        The names in one line.
-
-    Examples:
-        >>> listed(["a", "b", "c"], most=2)
-        'a, b, and 1 more'
-    """
-    if len(parts) <= most:
-        return separator.join(parts)
-    return separator.join(parts[:most]) + f"{separator}and {len(parts) - most} more"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixanalysis.report.cells import listed
 from mixanalysis.report.section import Finding
 from mixanalysis.report.similarity.figures import by_mean
 from mixanalysis.results import INTERVAL, plain
+from mixanalysis.selection import listed
 
 FLOORS = {"untrained": "the untrained network", "floor": "the floor"}
 """Relations of a pair that say how similar networks are without training."""

@@ -6,10 +6,10 @@ import math
 
 import pandas as pd
 
-from mixanalysis.report.cells import listed
 from mixanalysis.report.section import Finding
 from mixanalysis.report.spectra.figures import SIGNIFICANT, beyond_edge, p_text, short_layer
 from mixanalysis.results import plain
+from mixanalysis.selection import listed
 
 
 def spectrum_table(spectra: pd.DataFrame) -> pd.DataFrame:

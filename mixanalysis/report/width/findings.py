@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from mixanalysis.report.cells import listed
 from mixanalysis.report.section import Finding
 from mixanalysis.results import plain
+from mixanalysis.selection import listed
 
 WIDER = 1.005
 """A network is called wider than the widest Mixer from this ratio on, and as wide from its inverse on; whole tokens and
