@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -25,11 +26,19 @@ BITMASK_PARTS = ("compressed", "bitmask", "shape", "row_offsets")
 
 
 @dataclass(frozen=True, eq=False)
-class OwnSparse(Weight):
-    """A matrix stored as `SPARSE_PARTS`; explicit zeros are connections."""
+class _InParts(Weight):
+    """A matrix whose connections and shape are tensors of their own.
+
+    Attributes:
+        name: of the weight.
+        parts: its tensors by the names of the parts, "shape" among them.
+    """
 
     name: str
     parts: Mapping[str, Stored]
+
+    values: ClassVar[str]
+    """Name of the part that holds the connections' values."""
 
     @property
     def fixed_shape(self) -> tuple[int, ...]:
@@ -44,12 +53,26 @@ class OwnSparse(Weight):
     @property
     def dtype(self) -> torch.dtype:
         """Its dtype."""
-        return self.parts["values"].dtype
+        return self.parts[self.values].dtype
+
+    @abstractmethod
+    def support(self) -> Support:
+        """Its connections."""
 
     def tensor(self) -> Tensor:
         """Its values, made dense."""
         support, shape = self.support(), self.shape
         return made_dense(self.parts["shape"].path, self.name, support, (shape[0], shape[1]))
+
+    def connections(self) -> int:
+        """Number of its values."""
+        return math.prod(self.parts[self.values].shape)
+
+
+class OwnSparse(_InParts):
+    """A matrix stored as `SPARSE_PARTS`; explicit zeros are connections."""
+
+    values = "values"
 
     def support(self) -> Support:
         """Its connections."""
@@ -58,10 +81,6 @@ class OwnSparse(Weight):
         except ValueError as error:
             raise CheckpointError(f"{self.parts['shape'].path}: sparse weight {self.name}: {error}") from None
         return Support(rows, columns, values)
-
-    def connections(self) -> int:
-        """Number of its values."""
-        return math.prod(self.parts["values"].shape)
 
 
 def pack(weight: Tensor, mask: Tensor) -> Mapping[str, Tensor]:
@@ -251,32 +270,10 @@ _COORDINATES: dict[str, _Coordinates] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Bitmask(Weight):
+class Bitmask(_InParts):
     """A matrix stored as `BITMASK_PARTS`."""
 
-    name: str
-    parts: Mapping[str, Stored]
-
-    @property
-    def fixed_shape(self) -> tuple[int, ...]:
-        """Not known without reading."""
-        return ()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape, which is a small tensor of its own."""
-        return shape_of(self.parts["shape"])
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Its dtype."""
-        return self.parts["compressed"].dtype
-
-    def tensor(self) -> Tensor:
-        """Its values, made dense."""
-        support = self.support()
-        return made_dense(self.parts["shape"].path, self.name, support, (self.shape[0], self.shape[1]))
+    values = "compressed"
 
     def support(self) -> Support:
         """Its connections."""
@@ -293,10 +290,6 @@ class Bitmask(Weight):
         if values.shape != rows.shape:
             raise self._apart()
         return Support(rows, columns, values)
-
-    def connections(self) -> int:
-        """Number of its values."""
-        return math.prod(self.parts["compressed"].shape)
 
     def _apart(self) -> CheckpointError:
         path = self.parts["shape"].path
