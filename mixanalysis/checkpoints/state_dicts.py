@@ -53,8 +53,8 @@ NPZ_PREFIXES = ("opt/target/", "target/", "params/")
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """Parts of names that torch.compile, FSDP and activation checkpointing put before any module."""
 
-FORWARD = "_forward_module."
-"""Prefix of Lightning's and DeepSpeed's wrapper of the forward function."""
+WHOLE = ("_forward_module.", "module.")
+"""Prefixes of all names: of Lightning's and DeepSpeed's wrapper of the forward function, and of DataParallel's."""
 
 _FLATTENED = re.compile(r"(^|[._])flat_param(_\d+)?$")
 
@@ -255,12 +255,9 @@ def _strip(unwrapped: Unwrapped, weights: Weights, *, lightning: bool) -> None:
         if wrapper is not None:
             unwrapped.steps.append(wrapper)
             table = _renamed(table, {name: name.replace(wrapper, "") for name in table})
-        elif table and all(name.startswith(FORWARD) for name in table):
-            unwrapped.steps.append(FORWARD)
-            table = _renamed(table, {name: name.removeprefix(FORWARD) for name in table})
-        elif table and all(name.startswith("module.") for name in table):
-            unwrapped.steps.append("module.")
-            table = _renamed(table, {name: name.removeprefix("module.") for name in table})
+        elif whole := next((part for part in WHOLE if table and all(name.startswith(part) for name in table)), ""):
+            unwrapped.steps.append(whole)
+            table = _renamed(table, {name: name.removeprefix(whole) for name in table})
         elif prefix := _attribute(table, lightning=lightning):
             unwrapped.steps.append(prefix)
             table = _without(unwrapped, table, [name for name in table if not name.startswith(prefix)])
