@@ -235,29 +235,22 @@ class MaskedWeight(Weight):
 
     def tensor(self) -> Tensor:
         """Its values, zero off the mask."""
-        return self._scaled(self.weight.tensor()).where(self._mask(), 0)
+        return self._scaled(self.weight.tensor()).where(self.kept(), 0)
 
     def support(self) -> Support | None:
         """Its connections, those of value zero too."""
         if len(self.shape) != 2:
             return None
-        weight, mask = self._scaled(self.weight.tensor()), self._mask()
+        weight, mask = self._scaled(self.weight.tensor()), self.kept()
         rows, columns = torch.nonzero(mask, as_tuple=True)
         return Support(rows, columns, weight[rows, columns])
 
     def connections(self) -> int:
         """Number of weights that the masks keep."""
-        return int(torch.count_nonzero(self._mask()))
+        return int(torch.count_nonzero(self.kept()))
 
     def kept(self) -> Tensor:
         """Where all masks keep connections."""
-        return self._mask()
-
-    def _scaled(self, values: Tensor) -> Tensor:
-        scale = math.prod(mask.scale for mask in self.masks if isinstance(mask, MaskBuffer))
-        return values if scale == 1 else values * scale
-
-    def _mask(self) -> Tensor:
         kept = None
         for mask in self.masks:
             if mask.shape != self.shape:
@@ -267,6 +260,10 @@ class MaskedWeight(Weight):
             kept = mask.mask() if kept is None else kept & mask.mask()
         assert kept is not None
         return kept
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        scale = math.prod(mask.scale for mask in self.masks if isinstance(mask, MaskBuffer))
+        return values if scale == 1 else values * scale
 
 
 @dataclass(frozen=True, eq=False)
