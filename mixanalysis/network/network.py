@@ -287,6 +287,11 @@ class Network:
         return {layer.role: layer.expansion for layer in self.mixing_layers}
 
 
+def block_taps(depth: int, role: Role) -> tuple[Tap, ...]:
+    """Taps of `depth` residual blocks that all have the same role."""
+    return tuple(Tap(f"{index}", role, f"blocks.{index}.mlp", f"blocks.{index}") for index in range(depth))
+
+
 def base_block_taps(depth: int) -> tuple[Tap, ...]:
     """Taps of `depth` base blocks, each with the mixing blocks `token` and `channel`."""
     return tuple(

@@ -15,7 +15,7 @@ from mixanalysis.families.family import Family
 from mixanalysis.network.blocks import Residual, SharedLinear, activate
 from mixanalysis.network.config import Gelu
 from mixanalysis.network.effective_layers import shared_layer
-from mixanalysis.network.network import MixingLayer, Tap, Weights
+from mixanalysis.network.network import MixingLayer, Tap, Weights, block_taps
 from mixanalysis.network.patch_network import PatchNetwork, PatchNetworkConfig
 
 
@@ -107,7 +107,7 @@ def mixing_layers(config: GMLPConfig, weights: Weights) -> tuple[MixingLayer, ..
 
 def taps(config: GMLPConfig) -> tuple[Tap, ...]:
     """The blocks in forward order; each mixes channels, and tokens in its gate."""
-    return tuple(Tap(f"{index}", "gate", f"blocks.{index}.mlp", f"blocks.{index}") for index in range(config.depth))
+    return block_taps(config.depth, "gate")
 
 
 FAMILIES = {"gmlp": Family(GMLPConfig, gmlp, mixing_layers, taps)}

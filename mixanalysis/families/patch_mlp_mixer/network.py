@@ -19,7 +19,7 @@ from mixanalysis.families.family import Family
 from mixanalysis.network.blocks import Residual, classifier
 from mixanalysis.network.config import positive
 from mixanalysis.network.effective_layers import along, matrix
-from mixanalysis.network.network import MixingLayer, Stage, Tap, Weights
+from mixanalysis.network.network import MixingLayer, Stage, Tap, Weights, block_taps
 from mixanalysis.operators import Lift, Operator, Permuted
 
 
@@ -157,9 +157,7 @@ def _unfolding(config: PatchMlpMixerConfig, size: int) -> Tensor:
 
 def taps(config: PatchMlpMixerConfig) -> tuple[Tap, ...]:
     """The blocks in forward order."""
-    return tuple(
-        Tap(f"{index}", "patch", f"blocks.{index}.mlp", f"blocks.{index}") for index in range(len(config.sizes))
-    )
+    return block_taps(len(config.sizes), "patch")
 
 
 FAMILIES = {"patch-mlp-mixer": Family(PatchMlpMixerConfig, PatchMlpMixer, mixing_layers, taps)}

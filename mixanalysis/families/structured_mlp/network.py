@@ -15,7 +15,7 @@ from mixanalysis.families.sizes import Sizes, otherwise
 from mixanalysis.families.structured_mlp.linear import KroneckerLinear, MonarchLinear, monarch_shapes
 from mixanalysis.network.blocks import Activation, Branch, NoSkip, PatchEmbedding, Residual, Resize, classifier
 from mixanalysis.network.config import Patches, hidden_size, positive
-from mixanalysis.network.network import MixingLayer, Role, Tap, Weights
+from mixanalysis.network.network import MixingLayer, Role, Tap, Weights, block_taps
 from mixanalysis.operators import Dense, Kronecker, Monarch, Operator
 
 Structure = Literal["monarch", "kronecker"]
@@ -204,7 +204,7 @@ def _bias(weights: Weights, name: str) -> Tensor | None:
 
 def taps(config: StructuredMLPConfig) -> tuple[Tap, ...]:
     """The blocks in forward order; without skips, features before and after them are the same."""
-    return tuple(Tap(f"{index}", "dense", f"blocks.{index}.mlp", f"blocks.{index}") for index in range(config.depth))
+    return block_taps(config.depth, "dense")
 
 
 def _configure(structure: Structure, patches: Patches, classes: int, sizes: Sizes) -> StructuredMLPConfig:

@@ -13,7 +13,7 @@ from mixanalysis.families.sizes import CHANNELS, Sizes, otherwise
 from mixanalysis.network.blocks import MaskedLinear, Mlp, PatchEmbedding, Residual, Resize, classifier
 from mixanalysis.network.config import Gelu, Patches, hidden_size, positive
 from mixanalysis.network.effective_layers import masked_layer
-from mixanalysis.network.network import MixingLayer, Tap, Weights
+from mixanalysis.network.network import MixingLayer, Tap, Weights, block_taps
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def mixing_layers(config: SWMLPConfig, weights: Weights) -> tuple[MixingLayer, .
 
 def taps(config: SWMLPConfig) -> tuple[Tap, ...]:
     """The blocks in forward order."""
-    return tuple(Tap(f"{index}", "dense", f"blocks.{index}.mlp", f"blocks.{index}") for index in range(config.depth))
+    return block_taps(config.depth, "dense")
 
 
 def _sparse(patches: Patches, classes: int, sizes: Sizes) -> SWMLPConfig:
