@@ -215,6 +215,13 @@ class Resize(nn.Module):
         return y
 
 
+def token_skip(into: int, tokens: int, channels: int, eps: float) -> Resize | None:
+    """The skip of a base block that maps `into` tokens to `tokens`; None for the identity, where they are as many."""
+    if into == tokens:
+        return None
+    return Resize(SharedLinear((into, tokens), channels, "token", "none", bias=False), channels, eps)
+
+
 def activate(x: Tensor, gelu: Gelu) -> Tensor:
     """The activation phi, elementwise."""
     return x if gelu == "identity" else F.gelu(x, approximate="none" if gelu == "erf" else "tanh")

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 
 from mixanalysis.families.family import Family
 from mixanalysis.families.sizes import CHANNELS, Sizes, otherwise
-from mixanalysis.network.blocks import Axis, BaseBlock, Mlp, PatchEmbedding, Residual, Resize, SharedLinear, classifier
+from mixanalysis.network.blocks import (
+    Axis,
+    BaseBlock,
+    Mlp,
+    PatchEmbedding,
+    Residual,
+    SharedLinear,
+    classifier,
+    token_skip,
+)
 from mixanalysis.network.config import Gelu, Patches, Permutation, hidden_size, positive
 from mixanalysis.network.effective_layers import base_block_layers, shared_layer
 from mixanalysis.network.network import ROLES_OF_BASE_BLOCK, MixingLayer, Tap, Weights, base_block_taps
@@ -153,9 +162,7 @@ def base_block(config: MixerConfig, index: int) -> BaseBlock:
     """Base block `index`: U = X + W2 phi(W1 LN(X)), then U + phi(LN(U) W3) W4 (HK 1-4)."""
     into, tokens = config.token_sizes(index)
     channels = config.channels
-    carry = None
-    if into != tokens:
-        carry = Resize(SharedLinear((into, tokens), channels, "token", "none", bias=False), channels, config.norm_eps)
+    carry = token_skip(into, tokens, channels, config.norm_eps)
     token, channel = (
         Mlp(
             _mixing_linear(config, axis, "fc1", (first, hidden)),

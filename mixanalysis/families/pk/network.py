@@ -22,9 +22,9 @@ from mixanalysis.network.blocks import (
     Order,
     PatchEmbedding,
     Residual,
-    Resize,
     SharedLinear,
     classifier,
+    token_skip,
 )
 from mixanalysis.network.config import Gelu, Patches, hidden_size, positive
 from mixanalysis.network.effective_layers import shared_layer
@@ -177,9 +177,7 @@ class PKNetwork(nn.Module):
 
 def _base_block(config: PKConfig, index: int) -> BaseBlock:
     tokens, channels, eps = config.tokens, config.channels, config.norm_eps
-    into, carry = config.sizes(2 * index)[0], None
-    if into != tokens:
-        carry = Resize(SharedLinear((into, tokens), channels, "token", "none", bias=False), channels, eps)
+    carry = token_skip(config.sizes(2 * index)[0], tokens, channels, eps)
     token, channel = (_branch(config, 2 * index + second) for second in (0, 1))
     return BaseBlock(
         Residual(nn.LayerNorm(channels, eps=eps), token, carry), Residual(nn.LayerNorm(channels, eps=eps), channel)

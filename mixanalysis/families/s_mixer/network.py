@@ -10,7 +10,16 @@ from torch import Tensor, nn
 
 from mixanalysis.families.family import Family
 from mixanalysis.families.sizes import CHANNELS, Sizes, otherwise
-from mixanalysis.network.blocks import Axis, BaseBlock, Mlp, PatchEmbedding, Residual, Resize, SharedLinear, classifier
+from mixanalysis.network.blocks import (
+    Axis,
+    BaseBlock,
+    Mlp,
+    PatchEmbedding,
+    Residual,
+    SharedLinear,
+    classifier,
+    token_skip,
+)
 from mixanalysis.network.config import Gelu, Patches, Permutation, positive
 from mixanalysis.network.effective_layers import base_block_layers
 from mixanalysis.network.network import MixingLayer, Tap, Weights, base_block_taps
@@ -83,9 +92,7 @@ class SMixer(nn.Module):
 def _base_block(config: SMixerConfig, index: int) -> BaseBlock:
     into = config.patches.count if index == 0 else config.tokens
     tokens, channels, eps = config.tokens, config.channels, config.norm_eps
-    carry = None
-    if into != tokens:
-        carry = Resize(SharedLinear((into, tokens), channels, "token", "none", bias=False), channels, eps)
+    carry = token_skip(into, tokens, channels, eps)
 
     def branch(size: tuple[int, int], copies: int, axis: Axis) -> Mlp:
         layer = SharedLinear(size, copies, axis, config.permutation)
