@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -47,12 +48,32 @@ class PatchNetworkConfig:
         return self.patches.input_shape
 
 
+class PatchSizes(Protocol):
+    """What `PatchNetwork` takes from a configuration."""
+
+    @property
+    def patches(self) -> Patches:
+        """The images and their patches."""
+
+    @property
+    def classes(self) -> int:
+        """Outputs; 0 leaves the pooled features."""
+
+    @property
+    def channels(self) -> int:
+        """C."""
+
+    @property
+    def width(self) -> int:
+        """Features after the last block, m = S C."""
+
+
 class PatchNetwork(nn.Module):
     """Patch embedding, blocks, norm, pooling over tokens (or all features, flattened by rows), linear classifier."""
 
     def __init__(
         self,
-        config: PatchNetworkConfig,
+        config: PatchSizes,
         blocks: Iterable[nn.Module],
         norm: nn.Module,
         *,

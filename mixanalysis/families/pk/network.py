@@ -11,24 +11,15 @@ from functools import partial
 from itertools import pairwise
 from typing import Literal, cast, get_args
 
-from torch import Tensor, nn
+from torch import nn
 
 from mixanalysis.families.family import Family
 from mixanalysis.families.sizes import CHANNELS, Sizes, otherwise
-from mixanalysis.network.blocks import (
-    Axis,
-    BaseBlock,
-    Mlp,
-    Order,
-    PatchEmbedding,
-    Residual,
-    SharedLinear,
-    classifier,
-    token_skip,
-)
+from mixanalysis.network.blocks import Axis, BaseBlock, Mlp, Order, Residual, SharedLinear, token_skip
 from mixanalysis.network.config import Gelu, Patches, hidden_size, positive
 from mixanalysis.network.effective_layers import shared_layer
 from mixanalysis.network.network import MixingLayer, Tap, Weights, base_block_taps
+from mixanalysis.network.patch_network import PatchNetwork
 
 Kind = Literal["normal", "none", "commutation", "random"]
 """J1 and J2 of a mixing block, on row-major flattened S x C features.
@@ -157,22 +148,11 @@ def _axis(block: int) -> Axis:
     return "token" if block % 2 == 0 else "channel"
 
 
-class PKNetwork(nn.Module):
+def pk_network(config: PKConfig) -> PatchNetwork:
     """The network; the modules and their names are those of a Mixer or an S-Mixer."""
-
-    def __init__(self, config: PKConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.stem = PatchEmbedding(config.patches, config.channels)
-        self.blocks = nn.Sequential(*(_base_block(config, index) for index in range(config.depth)))
-        self.norm = nn.LayerNorm(config.channels, eps=config.norm_eps)
-        self.head = classifier(config.channels if config.pooling == "mean" else config.width, config.classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of shape (B, classes) for images of shape (B, channels, H, W)."""
-        x = self.norm(self.blocks(self.stem(images)))
-        logits: Tensor = self.head(x.mean(dim=1) if self.config.pooling == "mean" else x.flatten(1))
-        return logits
+    blocks = (_base_block(config, index) for index in range(config.depth))
+    norm = nn.LayerNorm(config.channels, eps=config.norm_eps)
+    return PatchNetwork(config, blocks, norm, flatten=config.pooling == "flatten")
 
 
 def _base_block(config: PKConfig, index: int) -> BaseBlock:
@@ -235,6 +215,6 @@ def _configure(one_matrix: bool, patches: Patches, classes: int, sizes: Sizes) -
 
 
 FAMILIES = {
-    "pk-mixer": Family(PKConfig, PKNetwork, mixing_layers, taps, partial(_configure, False)),
-    "pk-s-mixer": Family(PKConfig, PKNetwork, mixing_layers, taps, partial(_configure, True)),
+    "pk-mixer": Family(PKConfig, pk_network, mixing_layers, taps, partial(_configure, False)),
+    "pk-s-mixer": Family(PKConfig, pk_network, mixing_layers, taps, partial(_configure, True)),
 }

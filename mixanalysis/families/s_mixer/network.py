@@ -6,23 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from mixanalysis.families.family import Family
 from mixanalysis.families.sizes import CHANNELS, Sizes, otherwise
-from mixanalysis.network.blocks import (
-    Axis,
-    BaseBlock,
-    Mlp,
-    PatchEmbedding,
-    Residual,
-    SharedLinear,
-    classifier,
-    token_skip,
-)
+from mixanalysis.network.blocks import Axis, BaseBlock, Mlp, Residual, SharedLinear, token_skip
 from mixanalysis.network.config import Gelu, Patches, Permutation, positive
 from mixanalysis.network.effective_layers import base_block_layers
 from mixanalysis.network.network import MixingLayer, Tap, Weights, base_block_taps
+from mixanalysis.network.patch_network import PatchNetwork
 
 
 @dataclass(frozen=True)
@@ -71,22 +63,11 @@ class SMixerConfig:
         return self.patches.input_shape
 
 
-class SMixer(nn.Module):
+def s_mixer(config: SMixerConfig) -> PatchNetwork:
     """The network: U = X + phi(W LN(X)), then U + phi(LN(U) V) in each base block."""
-
-    def __init__(self, config: SMixerConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.stem = PatchEmbedding(config.patches, config.channels)
-        self.blocks = nn.Sequential(*(_base_block(config, index) for index in range(config.depth)))
-        self.norm = nn.LayerNorm(config.channels, eps=config.norm_eps)
-        self.head = classifier(config.channels if config.pooling == "mean" else config.width, config.classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of shape (B, classes) for images of shape (B, channels, H, W)."""
-        x = self.norm(self.blocks(self.stem(images)))
-        logits: Tensor = self.head(x.mean(dim=1) if self.config.pooling == "mean" else x.flatten(1))
-        return logits
+    blocks = (_base_block(config, index) for index in range(config.depth))
+    norm = nn.LayerNorm(config.channels, eps=config.norm_eps)
+    return PatchNetwork(config, blocks, norm, flatten=config.pooling == "flatten")
 
 
 def _base_block(config: SMixerConfig, index: int) -> BaseBlock:
@@ -133,6 +114,6 @@ def _configure(permutation: Permutation, patches: Patches, classes: int, sizes: 
 
 
 FAMILIES = {
-    "s-mixer": Family(SMixerConfig, SMixer, mixing_layers, taps, partial(_configure, "none")),
-    "rp-s-mixer": Family(SMixerConfig, SMixer, mixing_layers, taps, partial(_configure, "random")),
+    "s-mixer": Family(SMixerConfig, s_mixer, mixing_layers, taps, partial(_configure, "none")),
+    "rp-s-mixer": Family(SMixerConfig, s_mixer, mixing_layers, taps, partial(_configure, "random")),
 }
