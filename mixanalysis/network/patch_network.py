@@ -1,4 +1,4 @@
-"""Parts of networks on S x C patch features: sizes, patch embedding, blocks, final norm, pooling, classifier."""
+"""Networks on patches: S x C features with sizes, final norm and pooling, or all features flattened from the start."""
 
 from __future__ import annotations
 
@@ -93,4 +93,40 @@ class PatchNetwork(nn.Module):
         """Logits of shape (B, classes) for images of shape (B, channels, H, W)."""
         x = self.norm(self.blocks(self.stem(images)))
         logits: Tensor = self.head(x.flatten(1) if self.flatten else x.mean(dim=1))
+        return logits
+
+
+class FlatSizes(Protocol):
+    """What `FlatNetwork` takes from a configuration."""
+
+    @property
+    def patches(self) -> Patches:
+        """The images and their patches."""
+
+    @property
+    def classes(self) -> int:
+        """Outputs; 0 leaves the features."""
+
+    @property
+    def features(self) -> int:
+        """Outputs of a per-patch linear map; 0 leaves the pixels themselves."""
+
+    @property
+    def width(self) -> int:
+        """Features after the last block, m."""
+
+
+class FlatNetwork(nn.Module):
+    """Patch embedding (or pixels), flattened; blocks; linear classifier."""
+
+    def __init__(self, config: FlatSizes, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = PatchEmbedding(config.patches, config.features) if config.features else nn.Identity()
+        self.blocks = nn.Sequential(*blocks)
+        self.head = classifier(config.width, config.classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of shape (B, classes) for images of shape (B, channels, H, W)."""
+        logits: Tensor = self.head(self.blocks(self.stem(images).flatten(1)))
         return logits

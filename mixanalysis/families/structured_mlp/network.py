@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from mixanalysis.families.family import Family
 from mixanalysis.families.sizes import Sizes, otherwise
 from mixanalysis.families.structured_mlp.linear import KroneckerLinear, MonarchLinear, monarch_shapes
-from mixanalysis.network.blocks import Activation, Branch, NoSkip, PatchEmbedding, Residual, Resize, classifier
+from mixanalysis.network.blocks import Activation, Branch, NoSkip, Residual, Resize
 from mixanalysis.network.config import Patches, hidden_size, positive
 from mixanalysis.network.network import MixingLayer, Role, Tap, Weights, block_taps
+from mixanalysis.network.patch_network import FlatNetwork
 from mixanalysis.operators import Dense, Kronecker, Monarch, Operator
 
 Structure = Literal["monarch", "kronecker"]
@@ -117,20 +118,9 @@ def _inputs(patches: Patches, features: int) -> int:
     return patches.count * features if features else math.prod(patches.input_shape)
 
 
-class StructuredMLP(nn.Module):
+def structured_mlp(config: StructuredMLPConfig) -> FlatNetwork:
     """The network: flattened pixels or patch features; blocks; final linear layer."""
-
-    def __init__(self, config: StructuredMLPConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.stem = PatchEmbedding(config.patches, config.features) if config.features else nn.Identity()
-        self.blocks = nn.Sequential(*(_block(config, index) for index in range(config.depth)))
-        self.head = classifier(config.size, config.classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of shape (B, classes) for images of shape (B, channels, H, W)."""
-        logits: Tensor = self.head(self.blocks(self.stem(images).flatten(1)))
-        return logits
+    return FlatNetwork(config, (_block(config, index) for index in range(config.depth)))
 
 
 def _block(config: StructuredMLPConfig, index: int) -> Residual:
@@ -224,6 +214,6 @@ def _configure(structure: Structure, patches: Patches, classes: int, sizes: Size
 
 
 FAMILIES = {
-    "monarch-mlp": Family(StructuredMLPConfig, StructuredMLP, mixing_layers, taps, partial(_configure, "monarch")),
-    "kronecker-mlp": Family(StructuredMLPConfig, StructuredMLP, mixing_layers, taps, partial(_configure, "kronecker")),
+    "monarch-mlp": Family(StructuredMLPConfig, structured_mlp, mixing_layers, taps, partial(_configure, "monarch")),
+    "kronecker-mlp": Family(StructuredMLPConfig, structured_mlp, mixing_layers, taps, partial(_configure, "kronecker")),
 }

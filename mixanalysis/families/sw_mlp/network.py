@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from mixanalysis.families.family import Family
 from mixanalysis.families.sizes import CHANNELS, Sizes, otherwise
-from mixanalysis.network.blocks import MaskedLinear, Mlp, PatchEmbedding, Residual, Resize, classifier
+from mixanalysis.network.blocks import MaskedLinear, Mlp, Residual, Resize
 from mixanalysis.network.config import Gelu, Patches, hidden_size, positive
 from mixanalysis.network.effective_layers import masked_layer
 from mixanalysis.network.network import MixingLayer, Tap, Weights, block_taps
+from mixanalysis.network.patch_network import FlatNetwork
 
 
 @dataclass(frozen=True)
@@ -102,20 +103,9 @@ class SWMLPConfig:
         return self.patches.count * self.features
 
 
-class SWMLP(nn.Module):
+def sw_mlp(config: SWMLPConfig) -> FlatNetwork:
     """The network: per-patch linear map, flattened; blocks; final linear layer."""
-
-    def __init__(self, config: SWMLPConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.stem = PatchEmbedding(config.patches, config.features)
-        self.blocks = nn.Sequential(*(_block(config, index) for index in range(config.depth)))
-        self.head = classifier(config.size, config.classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of shape (B, classes) for images of shape (B, channels, H, W)."""
-        logits: Tensor = self.head(self.blocks(self.stem(images).flatten(1)))
-        return logits
+    return FlatNetwork(config, (_block(config, index) for index in range(config.depth)))
 
 
 def _block(config: SWMLPConfig, index: int) -> Residual:
@@ -177,6 +167,6 @@ def _configure(density: float, patches: Patches, classes: int, sizes: Sizes) -> 
 
 
 FAMILIES = {
-    "sw-mlp": Family(SWMLPConfig, SWMLP, mixing_layers, taps, _sparse),
-    "mlp": Family(SWMLPConfig, SWMLP, mixing_layers, taps, partial(_configure, 1.0)),
+    "sw-mlp": Family(SWMLPConfig, sw_mlp, mixing_layers, taps, _sparse),
+    "mlp": Family(SWMLPConfig, sw_mlp, mixing_layers, taps, partial(_configure, 1.0)),
 }
