@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.errors import CheckpointError
+from mixanalysis.families.assemble import label
 from mixanalysis.families.unknown.matrices import Matrix, matrices
 from mixanalysis.network import UNKNOWN, MixingLayer, Network, Provenance
 from mixanalysis.operators import Dense, Masked, Operator, Product
@@ -62,9 +63,8 @@ def network(checkpoint: Checkpoint, why: str) -> Network:
 
     unused += [f"{name} (not a tensor of the network)" for name in checkpoint.ignored]
     source = Provenance(checkpoint.path, checkpoint.format, checkpoint.wrapper, NAME, tuple(unused))
-    label = checkpoint.path.name.removesuffix(checkpoint.path.suffix) or checkpoint.path.name
     weights = sum(layer.connections for layer in layers)
-    return Network(label, UnknownConfig(), tuple(layers), (), weights, source, no_module)
+    return Network(label(checkpoint.path), UnknownConfig(), tuple(layers), (), weights, source, no_module)
 
 
 def _layer(checkpoint: Checkpoint, name: str, index: int, matrix: Matrix) -> MixingLayer:
