@@ -65,17 +65,19 @@ def _structures(checkpoint: Checkpoint, where: Whereabouts, *, shuffle: bool) ->
     return Structures(**structures)
 
 
+def _has_blocks(checkpoint: Checkpoint, *parts: str) -> bool:
+    """Whether a matrix of the first block is kept as blocks, in a tensor of one of these names."""
+    names = (f"blocks.0.{axis}.mlp.{fc}.{part}" for axis, fc in _FCS for part in parts)
+    return any(len(DIALECT.shape(checkpoint, name, Whereabouts("", 1))) == 3 for name in names)
+
+
 def _objection(checkpoint: Checkpoint) -> str:
-    names = (f"blocks.0.{axis}.mlp.{fc}.{part}" for axis, fc in _FCS for part in ("weight", "blkdiag1"))
-    blocks = any(len(DIALECT.shape(checkpoint, name, Whereabouts("", 1))) == 3 for name in names)
-    return "" if blocks else "none of its matrices is kept as blocks"
+    return "" if _has_blocks(checkpoint, "weight", "blkdiag1") else "none of its matrices is kept as blocks"
 
 
 def _varies(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The shuffle, which block-diagonal matrices may have or not; Monarch matrices always do."""
-    names = (f"blocks.0.{axis}.mlp.{fc}.weight" for axis, fc in _FCS)
-    blocks = any(len(DIALECT.shape(checkpoint, name, Whereabouts("", 1))) == 3 for name in names)
-    return ("shuffle",) if blocks else ()
+    return ("shuffle",) if _has_blocks(checkpoint, "weight") else ()
 
 
 LAYOUT = Layout(NAME, _SOUGHT, network, DIALECT.assumes | {"shuffle": False}, _objection, varies=_varies)
