@@ -159,7 +159,7 @@ def masked_layer(
         connections=weights.connections(f"{name}.weight"),
         declared_variance=1.0 / columns,
         build=partial(_masked_operator, weights, f"{name}.weight", scale),
-        build_bias=partial(_plain_bias, weights, f"{name}.bias"),
+        build_bias=partial(plain_bias, weights, f"{name}.bias"),
     )
 
 
@@ -171,7 +171,8 @@ def _masked_operator(weights: Weights, name: str, scale: float) -> Operator:
     return Masked(support.rows, support.columns, support.values * scale, (rows, columns))
 
 
-def _plain_bias(weights: Weights, name: str) -> Tensor | None:
+def plain_bias(weights: Weights, name: str) -> Tensor | None:
+    """The bias of that name as it is stored; None where there is none."""
     return weights.tensor(name) if name in weights else None
 
 

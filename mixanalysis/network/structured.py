@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mixanalysis.network.blocks import Axis, fan_in_normal_
 from mixanalysis.network.config import positive
+from mixanalysis.network.effective_layers import along
 from mixanalysis.network.network import MixingLayer, Stage, Weights
 from mixanalysis.operators import BlockDiagonal, Lift, Monarch, Operator, Permuted
 from mixanalysis.operators.cropped import cropped
@@ -155,5 +156,4 @@ def _operator(
 def _bias(weights: Weights, name: str, axis: Axis, copies: int) -> Tensor | None:
     if f"{name}.bias" not in weights:
         return None
-    bias = weights.tensor(f"{name}.bias")
-    return bias.repeat(copies) if axis == "token" else bias.repeat_interleave(copies)
+    return along(weights.tensor(f"{name}.bias"), copies, axis)

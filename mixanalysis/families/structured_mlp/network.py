@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mixanalysis.families.family import Family
 from mixanalysis.families.sizes import Sizes, otherwise
 from mixanalysis.families.structured_mlp.linear import KroneckerLinear, MonarchLinear, monarch_shapes
 from mixanalysis.network.blocks import Activation, Branch, NoSkip, Residual, Resize
 from mixanalysis.network.config import Patches, hidden_size, positive
+from mixanalysis.network.effective_layers import plain_bias
 from mixanalysis.network.network import MixingLayer, Role, Tap, Weights, block_taps
 from mixanalysis.network.patch_network import FlatNetwork
 from mixanalysis.operators import Dense, Kronecker, Monarch, Operator
@@ -178,7 +179,7 @@ def _layer(
         connections=connections,
         declared_variance=1.0 / columns,
         build=partial(_operator, config.structure, weights, name),
-        build_bias=partial(_bias, weights, f"{name}.bias"),
+        build_bias=partial(plain_bias, weights, f"{name}.bias"),
     )
 
 
@@ -186,10 +187,6 @@ def _operator(structure: Structure, weights: Weights, name: str) -> Operator:
     if structure == "monarch":
         return Monarch(weights.tensor(f"{name}.first"), weights.tensor(f"{name}.second"))
     return Kronecker(Dense(weights.tensor(f"{name}.left")), Dense(weights.tensor(f"{name}.right")))
-
-
-def _bias(weights: Weights, name: str) -> Tensor | None:
-    return weights.tensor(name) if name in weights else None
 
 
 def taps(config: StructuredMLPConfig) -> tuple[Tap, ...]:
