@@ -13,12 +13,8 @@ import mixanalysis as mx
 from cases import PATCHES, SQUARE, images_of, network_of
 from mixanalysis.errors import UsageError
 from mixanalysis.families.sizes import Sizes, configure
-from mixanalysis.families.structured_mlp.network import (
-    KroneckerLinear,
-    MonarchLinear,
-    StructuredMLPConfig,
-    monarch_shapes,
-)
+from mixanalysis.families.structured_mlp.linear import KroneckerLinear, MonarchLinear, monarch_shapes
+from mixanalysis.families.structured_mlp.network import StructuredMLPConfig
 from mixanalysis.network import Patches
 from mixanalysis.training import plan
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mixanalysis.network.blocks import fan_in_normal_
+from mixanalysis.network.structured import Structure
 
 
 class MonarchLinear(nn.Module):
@@ -63,6 +64,5 @@ class KroneckerLinear(nn.Module):
 
 def monarch_shapes(fan_in: int, fan_out: int, blocks: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Shapes (k, q, p) and (k, s, q) of a Monarch matrix's factors, with q = min(p, s) as in fly's `MonarchLinear`."""
-    p, s = fan_in // blocks, fan_out // blocks
-    q = min(p, s)
-    return (blocks, q, p), (blocks, s, q)
+    first, second = Structure("monarch", blocks).shapes((fan_in, fan_out)).values()
+    return first, second

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from mixanalysis.families.family import Family
 from mixanalysis.families.sizes import Sizes, otherwise
-from mixanalysis.families.structured_mlp.linear import KroneckerLinear, MonarchLinear, monarch_shapes
+from mixanalysis.families.structured_mlp.linear import KroneckerLinear, MonarchLinear
+from mixanalysis.network import structured
 from mixanalysis.network.blocks import Activation, Branch, NoSkip, Residual, Resize
 from mixanalysis.network.config import Patches, hidden_size, positive
 from mixanalysis.network.effective_layers import plain_bias
@@ -165,18 +165,14 @@ def _layer(
     role: Role = "dense",
 ) -> MixingLayer:
     rows, columns = shape
-    connections = rows * columns
-    if config.structure == "monarch":
-        # a matrix of this structure without weights of its own
-        first, second = (torch.zeros(()).expand(each) for each in monarch_shapes(columns, rows, config.blocks))
-        connections = Monarch(first, second).nnz
+    monarch = structured.Structure("monarch", config.blocks)
     return MixingLayer(
         name=name,
         block=block,
         role=role,
         stage="out" if name.endswith("fc2") else "in",
         shape=shape,
-        connections=connections,
+        connections=monarch.connections((columns, rows)) if config.structure == "monarch" else rows * columns,
         declared_variance=1.0 / columns,
         build=partial(_operator, config.structure, weights, name),
         build_bias=partial(plain_bias, weights, f"{name}.bias"),
