@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mixanalysis.checkpoints import Checkpoint
 from mixanalysis.errors import CheckpointError, NothingToAnalyseError, UsageError
+from mixanalysis.families.assemble import label
 from mixanalysis.features import Pooling, module_paths
 from mixanalysis.network import Provenance
 from mixanalysis.selection import matching
@@ -121,7 +122,7 @@ class UserModel:
         module = filled(factory.build(), checkpoint, factory.spec).eval()
         path = checkpoint.path
         provenance = Provenance(path, checkpoint.format, checkpoint.wrapper, factory.spec, checkpoint.ignored)
-        return cls(path.name.removesuffix(path.suffix) or path.name, module, provenance)
+        return cls(label(path), module, provenance)
 
     def subject(
         self,
