@@ -8,6 +8,7 @@ from typing import Any
 from mixanalysis.network import UNKNOWN, Assumed, Network, to_dict
 from mixanalysis.network.tables import layer_table
 from mixanalysis.results import records
+from mixanalysis.selection import listed
 
 
 def describe(network: Network) -> dict[str, Any]:
@@ -99,8 +100,7 @@ def by_reason(unused: Sequence[str], most: int | None = None) -> str:
         names.setdefault(reason, []).append(name)
     told = []
     for reason, group in names.items():
-        more = f", and {len(group) - most} more" if most is not None and len(group) > most else ""
-        told.append(f"{', '.join(group[:most])}{more} ({reason})")
+        told.append(f"{listed(group, most=len(group) if most is None else most)} ({reason})")
     return "; ".join(told)
 
 
